@@ -1,0 +1,94 @@
+"""What is known of each data set before any file is opened."""
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetInfo:
+    """The static facts of one data set.
+
+    Attributes:
+      name: the name TFDS knows it by.
+      num_classes: number of labels; labels are 0 .. num_classes - 1.
+      channels: 1 (grey) or 3 (RGB).
+      image_size: side of the square images in pixels; None where sizes differ (ImageNet).
+      splits: the names of this library, each with the TFDS split it stands for.
+      mean: mean of each channel over the training images, in pixel values 0 .. 255.
+      std: standard deviation of each channel, in the same unit.
+    """
+
+    name: str
+    num_classes: int
+    channels: int
+    image_size: int | None
+    splits: Mapping[str, str]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def _scaled(*fractions: float) -> tuple[float, ...]:
+    return tuple(255 * fraction for fraction in fractions)
+
+
+_TRAIN_TEST = {"train": "train", "test": "test"}
+
+_DATASETS = {
+    dataset.name: dataset
+    for dataset in (
+        DatasetInfo("digits", 10, 1, 8, _TRAIN_TEST, mean=(73.2927,), std=(90.1217,)),
+        DatasetInfo("mnist", 10, 1, 28, _TRAIN_TEST, _scaled(0.1307), _scaled(0.3081)),
+        DatasetInfo(
+            "cifar10",
+            10,
+            3,
+            32,
+            _TRAIN_TEST,
+            mean=_scaled(0.4914, 0.4822, 0.4465),
+            std=_scaled(0.2470, 0.2435, 0.2616),
+        ),
+        DatasetInfo(
+            "cifar100",
+            100,
+            3,
+            32,
+            _TRAIN_TEST,
+            mean=_scaled(0.5071, 0.4865, 0.4409),
+            std=_scaled(0.2673, 0.2564, 0.2762),
+        ),
+        # The split and the constants of Brock et al. (2021), "High-Performance Large-Scale Image
+        # Recognition Without Normalization": the test set of the paper is ILSVRC's validation set.
+        DatasetInfo(
+            "imagenet2012",
+            1000,
+            3,
+            None,
+            {
+                "train": "train[10000:]",
+                "valid": "train[:10000]",
+                "train_and_valid": "train",
+                "test": "validation",
+            },
+            mean=_scaled(0.485, 0.456, 0.406),
+            std=_scaled(0.229, 0.224, 0.225),
+        ),
+    )
+}
+
+
+def names() -> tuple[str, ...]:
+    """The names of all data sets, in the order of their size."""
+    return tuple(_DATASETS)
+
+
+def info(name: str) -> DatasetInfo:
+    """The static facts of the data set `name`.
+
+    Raises:
+      ValueError: no data set has this name.
+    """
+    if name not in _DATASETS:
+        near = difflib.get_close_matches(str(name), _DATASETS, n=3) or list(_DATASETS)
+        raise ValueError(f"unknown data set {name!r}; did you mean {' or '.join(near)}?")
+    return _DATASETS[name]
