@@ -1,0 +1,213 @@
+"""Batches for training and evaluation, as functions of (seed, step).
+
+Grain reads ahead and gives random access to batches; the order of the examples is a permutation
+for each epoch, drawn whole, because Grain's own shuffle costs 20 microseconds per example, which
+is more than a training step on small images.
+"""
+
+import functools
+import os
+from collections.abc import Callable, Iterator
+from concurrent import futures
+
+import grain
+import numpy as np
+
+from nfnets_jax.data import catalog, images, reading
+
+Batch = dict[str, np.ndarray]
+# (ids of the examples, their positions in the stream) -> uint8 [N, S, S, C], int32 [N]
+_Fetch = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+# No run has this many steps; Grain wants a length, and it must fit a C integer.
+_FOREVER = 2**40
+
+
+def train_batches(
+    name: str,
+    *,
+    split: str,
+    image_size: int,
+    batch_size: int,
+    seed: int,
+    start_step: int = 0,
+    data_dir: str | os.PathLike | None = None,
+    process_index: int = 0,
+    process_count: int = 1,
+    random_resized_crop: bool = False,
+    num_threads: int = 8,
+) -> Iterator[Batch]:
+    """This process's share of an endless stream of shuffled batches.
+
+    Every epoch holds every example once, in an order of its own; batches cross the border between
+    epochs. Batch k is a function of (seed, k) alone: a stream from `start_step=k` continues an
+    interrupted one exactly and at once, and however many processes share the stream, their
+    batches k put together in the order of the processes are the same global batch.
+
+    Args:
+      name: a name of `catalog.names()`.
+      split: a name of its `splits` or a TFDS expression such as 'train[:45000]'.
+      image_size: side of the images, S. Sets in memory are resized as a whole; ImageNet is
+        cropped as for evaluation unless `random_resized_crop`.
+      batch_size: of the global batch, a multiple of `process_count`.
+      seed: of the order and the crops, >= 0.
+      start_step: the first batch to yield.
+      data_dir: where the prepared sets are; see `reading.resolve_data_dir`.
+      process_index, process_count: this process and their number, as jax.process_index() and
+        jax.process_count() say.
+      random_resized_crop: crop each image at random; see `images.random_crop`.
+      num_threads: threads that decode and resize images.
+
+    Yields:
+      Dicts of n = batch_size / process_count examples: 'image' uint8 [n, S, S, C],
+      'label' int32 [n], 'index' uint32 [n], the position in the stream (modulo 2**32), which is
+      step * batch_size + place in the global batch.
+
+    Raises:
+      ValueError: a wrong argument, see the message.
+      FileNotFoundError: the set is not in `data_dir`.
+    """
+    local_size = _local_size(batch_size, process_index, process_count)
+    _check("image_size", image_size, at_least=1)
+    _check("seed", seed, at_least=0)
+    _check("start_step", start_step, at_least=0)
+    _check("num_threads", num_threads, at_least=1)
+    crop_seed = seed if random_resized_crop else None
+    count, fetch, read_options = _open(name, split, image_size, data_dir, crop_seed, num_threads)
+
+    @functools.lru_cache(maxsize=2)
+    def order(epoch: int) -> np.ndarray:
+        return np.random.default_rng([seed, epoch]).permutation(count)
+
+    def batch(step: int) -> Batch:
+        start = step * batch_size + process_index * local_size
+        positions = np.arange(start, start + local_size)
+        epochs, places = np.divmod(positions, count)
+        ids = np.empty_like(places)
+        for epoch in range(epochs[0], epochs[-1] + 1):
+            ids[epochs == epoch] = order(epoch)[places[epochs == epoch]]
+        image, label = fetch(ids, positions)
+        return {"image": image, "label": label, "index": positions.astype(np.uint32)}
+
+    return _iterate(batch, start_step, _FOREVER, read_options)
+
+
+def eval_batches(
+    name: str,
+    *,
+    split: str,
+    image_size: int,
+    batch_size: int,
+    data_dir: str | os.PathLike | None = None,
+    process_index: int = 0,
+    process_count: int = 1,
+    num_threads: int = 8,
+) -> Iterator[Batch]:
+    """This process's share of one pass over a split, in the order on disk, without augmentation.
+
+    Every process yields the same number of batches, all of full size: what the last global batch
+    lacks is filled with zeros under a mask of zeros.
+
+    Args: as for `train_batches`.
+
+    Yields:
+      As `train_batches`, where 'index' is the place of the example in the split, and 'mask'
+      float32 [n], 1 for an example and 0 for filling.
+
+    Raises: as `train_batches`.
+    """
+    local_size = _local_size(batch_size, process_index, process_count)
+    _check("image_size", image_size, at_least=1)
+    _check("num_threads", num_threads, at_least=1)
+    count, fetch, read_options = _open(name, split, image_size, data_dir, None, num_threads)
+    channels = catalog.info(name).channels
+
+    def batch(step: int) -> Batch:
+        start = step * batch_size + process_index * local_size
+        positions = np.arange(start, start + local_size)
+        real = positions < count
+        image = np.zeros((local_size, image_size, image_size, channels), np.uint8)
+        label = np.zeros(local_size, np.int32)
+        if real.any():
+            image[real], label[real] = fetch(positions[real], positions[real])
+        return {
+            "image": image,
+            "label": label,
+            "index": positions.astype(np.uint32),
+            "mask": real.astype(np.float32),
+        }
+
+    return _iterate(batch, 0, -(-count // batch_size), read_options)
+
+
+def _iterate(
+    batch: Callable[[int], Batch], start: int, stop: int, read_options: grain.ReadOptions
+) -> Iterator[Batch]:
+    return iter(grain.MapDataset.range(start, stop).map(batch).to_iter_dataset(read_options))
+
+
+def _open(
+    name: str,
+    split: str,
+    image_size: int,
+    data_dir: str | os.PathLike | None,
+    crop_seed: int | None,
+    num_threads: int,
+) -> tuple[int, _Fetch, grain.ReadOptions]:
+    """The number of examples of a split, how to fetch some, and how far Grain reads ahead."""
+    info = catalog.info(name)
+    builder = reading.open_builder(name, data_dir)
+    spec = reading.resolve_split(builder, split)
+    if info.image_size is not None and crop_seed is None:
+        pixels, labels = reading.read_all(name, str(builder.data_path), spec, image_size)
+        # A gather of ready images is cheaper than handing it to a thread.
+        options = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
+        return len(labels), lambda ids, _: (pixels[ids], labels[ids]), options
+
+    def load(data, position: int) -> np.ndarray:
+        if crop_seed is None:
+            return images.load_for_evaluation(data, image_size, info.channels)
+        rng = np.random.default_rng([crop_seed, position, 1])
+        return images.load_for_training(data, image_size, info.channels, rng)
+
+    pool = futures.ThreadPoolExecutor(num_threads, thread_name_prefix="decode")
+
+    def load_all(data, positions: np.ndarray) -> np.ndarray:
+        return np.stack(list(pool.map(load, data, positions.tolist())))
+
+    # Two batches at a time, so that one is read while the other is decoded.
+    options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=2)
+    if info.image_size is not None:
+        pixels, labels = reading.read_all(name, str(builder.data_path), spec, info.image_size)
+        return len(labels), lambda ids, at: (load_all(pixels[ids], at), labels[ids]), options
+    source = reading.open_split(builder, spec)
+
+    def fetch(ids: np.ndarray, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        records = source.__getitems__(ids.tolist())
+        label = np.array([record["label"] for record in records], np.int32)
+        return load_all([record["image"] for record in records], positions), label
+
+    return len(source), fetch, options
+
+
+def _local_size(batch_size: int, process_index: int, process_count: int) -> int:
+    _check("batch_size", batch_size, at_least=1)
+    _check("process_count", process_count, at_least=1)
+    if not 0 <= process_index < process_count:
+        raise ValueError(
+            f"process_index={process_index} is not one of the process_count={process_count} "
+            f"processes; use 0 .. {process_count - 1}"
+        )
+    if batch_size % process_count:
+        near = batch_size // process_count * process_count
+        choices = [str(size) for size in (near, near + process_count) if size > 0]
+        raise ValueError(
+            f"batch_size={batch_size} is not divisible by the {process_count} processes; "
+            f"use {' or '.join(choices)}"
+        )
+    return batch_size // process_count
+
+
+def _check(field: str, value: int, *, at_least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < at_least:
+        raise ValueError(f"{field}={value!r} must be a whole number of at least {at_least}")
