@@ -1,0 +1,19 @@
+"""Data sets by name: TFDS files, Grain loaders, host decoding and augmentation on the device."""
+
+from nfnets_jax.data.augment import augment, normalize
+from nfnets_jax.data.catalog import DatasetInfo, info, names
+from nfnets_jax.data.loading import eval_batches, train_batches
+from nfnets_jax.data.prefetch import prefetch_to_device
+from nfnets_jax.data.reading import num_examples
+
+__all__ = [
+    "DatasetInfo",
+    "augment",
+    "eval_batches",
+    "info",
+    "names",
+    "normalize",
+    "num_examples",
+    "prefetch_to_device",
+    "train_batches",
+]
