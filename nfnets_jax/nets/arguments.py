@@ -1,0 +1,122 @@
+"""What each argument of a network may be, and the errors for what it may not."""
+
+import difflib
+import math
+import numbers
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from nfnets_jax.nets.activations import activation_names
+from nfnets_jax.nets.conv import INITIALIZATION_GAINS
+
+
+class Rule(NamedTuple):
+    """What one argument may be.
+
+    Attributes:
+      accepts: whether a value is allowed.
+      allowed: what is allowed, in words.
+    """
+
+    accepts: Callable[[Any], bool]
+    allowed: str
+
+
+def _is_number(value: Any) -> bool:
+    is_real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return is_real and math.isfinite(value)
+
+
+def _is_positive_integer(value: Any) -> bool:
+    is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    return is_integer and value >= 1
+
+
+def _is_list_of_positive_integers(value: Any) -> bool:
+    is_list = isinstance(value, list | tuple) and len(value) > 0
+    return is_list and all(_is_positive_integer(item) for item in value)
+
+
+def _choice(*values: str) -> Rule:
+    listed = ", ".join(repr(value) for value in values)
+    return Rule(lambda value: isinstance(value, str) and value in values, f"one of {listed}")
+
+
+_BOOLEAN = Rule(lambda value: isinstance(value, bool), "True or False")
+_POSITIVE_INTEGER = Rule(_is_positive_integer, "a whole number of at least 1")
+_POSITIVE_INTEGERS = Rule(_is_list_of_positive_integers, "a list of whole numbers of at least 1")
+_NUMBER = Rule(_is_number, "a finite number")
+_NOT_NEGATIVE = Rule(lambda value: _is_number(value) and value >= 0, "a number of at least 0")
+_POSITIVE = Rule(lambda value: _is_number(value) and value > 0, "a number above 0")
+_RATE = Rule(
+    lambda value: _is_number(value) and 0 <= value < 1, "a number of at least 0 and below 1"
+)
+_AXIS = Rule(lambda value: value is None or isinstance(value, str), "None or the name of an axis")
+
+RULES = dict(
+    num_classes=_POSITIVE_INTEGER,
+    widths=_POSITIVE_INTEGERS,
+    depths=_POSITIVE_INTEGERS,
+    strides=_POSITIVE_INTEGERS,
+    stem=_choice("imagenet", "cifar"),
+    stem_width=_POSITIVE_INTEGER,
+    bottleneck=_BOOLEAN,
+    activation=_choice(*activation_names()),
+    dropout_rate=_RATE,
+    stochastic_depth_rate=_RATE,
+    scale_by_keep=_BOOLEAN,
+    classifier_init_std=_NOT_NEGATIVE,
+    alpha=_NOT_NEGATIVE,
+    skip_gain_init=_NUMBER,
+    use_se=_BOOLEAN,
+    se_ratio=_POSITIVE,
+    weight_standardization=_BOOLEAN,
+    conv_bias=_BOOLEAN,
+    stem_bias=_BOOLEAN,
+    weight_init=_choice(*sorted(INITIALIZATION_GAINS)),
+    bn_decay_rate=_RATE,
+    bn_eps=_POSITIVE,
+    cross_replica_axis=_AXIS,
+)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Lists the known names that look most like `name`, or all of them if none does."""
+    known = sorted(known)
+    return ", ".join(difflib.get_close_matches(str(name), known, n=4) or known)
+
+
+def check(argument: str, value: Any) -> None:
+    """Raises a ValueError that names the argument, its value and what is allowed."""
+    rule = RULES[argument]
+    if not rule.accepts(value):
+        raise ValueError(f"{argument}={value!r} is not allowed; it must be {rule.allowed}")
+
+
+def resolve(name: str, defaults: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict:
+    """Returns the network's defaults with the overrides, checked.
+
+    Raises:
+      ValueError: for an unknown argument, a value that is not allowed, stages that do not agree
+        in number, or a bottleneck that would have no channels.
+    """
+    for argument, value in overrides.items():
+        if argument not in defaults:
+            raise ValueError(
+                f"network {name!r} has no argument {argument!r}; "
+                f"nearest: {nearest(argument, defaults)}"
+            )
+        check(argument, value)
+    resolved = {**defaults, **overrides}
+    stages = [tuple(resolved[argument]) for argument in ("widths", "depths", "strides")]
+    if len({len(stage) for stage in stages}) > 1:
+        raise ValueError(
+            "widths={}, depths={} and strides={} must have one entry for each stage, so that "
+            "all three have the same length".format(*stages)
+        )
+    if resolved["bottleneck"] and min(resolved["widths"]) < 4:
+        raise ValueError(
+            f"widths={stages[0]} is not allowed with bottleneck=True, whose inner width is a "
+            "quarter of the width; use widths of at least 4"
+        )
+    return resolved

@@ -1,0 +1,113 @@
+"""Small layers shared by the residual networks."""
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+
+TAGS = ("stem", "residual_branch", "block_output")
+
+
+class Tag(hk.Module):
+    """Identity without parameters or state, which `hk.intercept_methods` can see."""
+
+    def __call__(self, value: jax.Array) -> jax.Array:
+        return value
+
+
+def tag(name: str, value: jax.Array) -> jax.Array:
+    """Marks a tensor for `analysis.signal_propagation.measure`, and returns it unchanged.
+
+    Args:
+      name: 'stem' (the input of the first block), 'residual_branch' (before stochastic depth and
+        before any scaling of the branch) or 'block_output' (after the addition).
+      value: array [..., channels].
+
+    Raises:
+      ValueError: if the name is none of these.
+    """
+    if name not in TAGS:
+        raise ValueError(f"tag {name!r} is unknown; allowed: {', '.join(TAGS)}")
+    return Tag(name=name)(value)
+
+
+class SqueezeExcite(hk.Module):
+    """Gate of each channel, computed from the spatial means of all channels (arXiv 1709.01507).
+
+    sigmoid(fc1(relu(fc0(mean_HW x)))), with ordinary Linear layers, computed in float32.
+    """
+
+    def __init__(self, ratio: float, name: str | None = None):
+        """Sets the hyperparameters.
+
+        Args:
+          ratio: width of the hidden layer over the number of channels.
+          name: of the module.
+        """
+        super().__init__(name=name)
+        self.ratio = ratio
+
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        """Maps [N, H, W, C] to gates [N, 1, 1, C] in (0, 1), of the same dtype."""
+        channels = inputs.shape[-1]
+        pooled = jnp.mean(inputs.astype(jnp.float32), axis=(1, 2))
+        hidden = jax.nn.relu(hk.Linear(max(1, int(self.ratio * channels)), name="fc0")(pooled))
+        gate = jax.nn.sigmoid(hk.Linear(channels, name="fc1")(hidden))
+        return gate[:, None, None, :].astype(inputs.dtype)
+
+
+class StochasticDepth(hk.Module):
+    """Zeroes the residual branch of each example with probability `rate` (arXiv 1603.09382)."""
+
+    def __init__(self, rate: float, scale_by_keep: bool = False, name: str | None = None):
+        """Sets the hyperparameters.
+
+        Args:
+          rate: probability of a drop.
+          scale_by_keep: whether kept branches are divided by 1 - rate. The authors' networks do
+            not rescale, neither in training nor at test time.
+          name: of the module.
+        """
+        super().__init__(name=name)
+        self.rate = rate
+        self.scale_by_keep = scale_by_keep
+
+    def __call__(self, inputs: jax.Array, is_training: bool) -> jax.Array:
+        """Maps [N, ...] to the same shape and dtype; the identity unless training."""
+        if not is_training or self.rate == 0.0:
+            return inputs
+        keep_rate = 1.0 - self.rate
+        shape = (inputs.shape[0],) + (1,) * (inputs.ndim - 1)
+        keep = jax.random.bernoulli(hk.next_rng_key(), keep_rate, shape).astype(inputs.dtype)
+        return inputs * (keep / keep_rate if self.scale_by_keep else keep)
+
+
+def batch_norm(
+    inputs: jax.Array,
+    is_training: bool,
+    decay_rate: float,
+    eps: float,
+    cross_replica_axis: str | None,
+    name: str,
+) -> jax.Array:
+    """Applies a new `hk.BatchNorm` with scale and offset, its statistics in float32.
+
+    Args:
+      inputs: [N, H, W, C].
+      is_training: whether the batch's own statistics are used, and the averages updated.
+      decay_rate: of the moving averages that are used at test time.
+      eps: added to the variance.
+      cross_replica_axis: named axis over which the batch's statistics are averaged, or None.
+      name: of the module.
+
+    Returns:
+      Array of the shape and dtype of `inputs`.
+    """
+    norm = hk.BatchNorm(
+        create_scale=True,
+        create_offset=True,
+        decay_rate=decay_rate,
+        eps=eps,
+        cross_replica_axis=cross_replica_axis,
+        name=name,
+    )
+    return norm(inputs.astype(jnp.float32), is_training).astype(inputs.dtype)
