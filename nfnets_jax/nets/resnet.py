@@ -187,6 +187,7 @@ class ResNet(hk.Module):
         logits = hk.Linear(self.num_classes, w_init=w_init, name="classifier")(pooled)
         return dict(logits=logits, features=features)
 
+    @hk.transparent  # keeps the module paths free of the method's name
     def _apply_stem(self, images: jax.Array) -> jax.Array:
         if self.stem == "imagenet":
             x = self.make_stem_conv(self.stem_width, 7, 2, name="initial_conv")(images)
