@@ -8,6 +8,7 @@ from nfnets_jax.nets.activations import (
     moments_by_quadrature,
 )
 from nfnets_jax.nets.conv import Conv2D
+from nfnets_jax.nets.expectation import expected_variance
 from nfnets_jax.nets.layers import SqueezeExcite, StochasticDepth, tag
 from nfnets_jax.nets.registry import create, defaults, names, total_stride
 from nfnets_jax.nets.resnet import ResNet
@@ -23,6 +24,7 @@ __all__ = (
     "activation_names",
     "create",
     "defaults",
+    "expected_variance",
     "gamma",
     "gamma_by_quadrature",
     "moments_by_quadrature",

@@ -2,12 +2,14 @@
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import haiku as hk
 import jax
 
 from nfnets_jax.nets import arguments
+from nfnets_jax.nets.blocks import BlockPlan, plan_blocks
 from nfnets_jax.nets.resnet import ResNet
 
 _BLOCKS = ("bn", "fixup", "nf", "skipinit")
@@ -66,8 +68,9 @@ def names() -> list[str]:
 
 
 def _unknown(name: str, why: str = "") -> ValueError:
-    return ValueError(f"network {name!r} is unknown{why}; nearest: "
-                      f"{arguments.nearest(name, names())}")
+    return ValueError(
+        f"network {name!r} is unknown{why}; nearest: {arguments.nearest(name, names())}"
+    )
 
 
 def _layout(name: str) -> tuple[str, dict[str, Any]]:
@@ -161,6 +164,19 @@ def create(name: str, num_classes: int, **overrides: Any) -> hk.TransformedWithS
         return network(images, is_training)
 
     return hk.transform_with_state(forward)
+
+
+def resolve_plan(
+    name: str, overrides: Mapping[str, Any]
+) -> tuple[str, list[BlockPlan], dict[str, Any]]:
+    """Returns a network's kind of block, its blocks in order, and all its arguments.
+
+    Raises:
+      ValueError: as `create`.
+    """
+    values = arguments.resolve(name, defaults(name), overrides)
+    stages = [values[argument] for argument in ("stem_width", "widths", "depths", "strides")]
+    return _layout(name)[0], plan_blocks(*stages), values
 
 
 def total_stride(name: str, **overrides: Any) -> int:
