@@ -1,0 +1,73 @@
+"""What the programs share: reading their flags, and turning errors into messages."""
+
+import sys
+from collections.abc import Callable, Sequence
+
+from absl import app, flags, logging
+from ml_collections import config_dict, config_flags
+
+from nfnets_jax.config import ConfigError, unknown_field
+from nfnets_jax.training.workdir import WorkdirError
+
+
+def run(main: Callable[[list[str]], None]) -> None:
+    """Runs a program's `main`; a mistake of its user ends it with one message and status 2."""
+
+    def guarded(argv):
+        if not flags.FLAGS["verbosity"].present:  # Orbax and TFDS report every file they touch
+            logging.set_verbosity(logging.WARNING)
+        try:
+            return main(argv)
+        except (ConfigError, WorkdirError, OSError) as error:
+            fail(error)
+
+    app.run(guarded, flags_parser=_parse)
+
+
+def fail(error: Exception | str, status: int = 2) -> None:
+    """Prints `error: ...` and ends the program."""
+    print(f"error: {error}", file=sys.stderr, flush=True)
+    sys.exit(status)
+
+
+def require(**values) -> None:
+    """Ends the program if a flag that it needs was not given."""
+    for name, value in values.items():
+        if not value:
+            fail(f"--{name} is missing; --help shows what this program takes")
+
+
+def _parse(argv: Sequence[str]) -> list[str]:
+    # absl answers what it knows to be wrong; a field that the config does not have, or a config
+    # file that cannot be run, would end in a traceback through ml_collections.
+    try:
+        return app.parse_flags_with_usage(list(argv))
+    except Exception as error:
+        _explain_config(argv)
+        fail(error)
+
+
+def _explain_config(argv: Sequence[str]) -> None:
+    """Ends the program with the reason why the config flags in `argv` cannot be read, if known."""
+    file = [a for a in argv[1:] if a.lstrip("-").startswith("config=")]
+    if not file:
+        fail("--config.FIELD=VALUE changes a field of --config=FILE, which is missing")
+    values = flags.FlagValues()
+    holder = config_flags.DEFINE_config_file("config", flag_values=values, lock_config=True)
+    try:
+        values([argv[0], *file[-1:]])
+        config = holder.value
+        if config is None:
+            raise OSError(f"cannot load {file[-1]}")
+    except Exception as error:
+        fail(f"{file[-1]}: {type(error).__name__}: {error}")
+    for argument in argv[1:]:
+        if not argument.lstrip("-").startswith("config."):
+            continue
+        path = argument.lstrip("-").partition("=")[0].removeprefix("config.")
+        level = config
+        for depth, key in enumerate(keys := path.split(".")):
+            if not isinstance(level, config_dict.ConfigDict) or key not in level:
+                known = list(level) if isinstance(level, config_dict.ConfigDict) else []
+                fail(unknown_field(".".join(keys[: depth + 1]), known))
+            level = level[key]

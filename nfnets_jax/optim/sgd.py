@@ -1,0 +1,39 @@
+"""Stochastic gradient descent with momentum, Nesterov's form, and L2 regularisation."""
+
+import jax
+import optax
+
+
+def decay_mask(params) -> dict:
+    """True for the parameters that weight decay applies to.
+
+    Excluded are biases, normalization scales and offsets, and every gain: those of weight
+    standardization and the `skip_gain` of a residual branch, as in the authors' released code
+    for arXiv 2101.08692.
+
+    Args:
+      params: a Haiku parameter tree, `{module: {name: array}}`.
+
+    Returns:
+      The same tree with a Python bool in place of each array.
+    """
+
+    def is_decayed(path, _):
+        name = path[-1].key
+        return name not in ("scale", "offset", "b") and "gain" not in name and "bias" not in name
+
+    return jax.tree_util.tree_map_with_path(is_decayed, params)
+
+
+def sgd(
+    learning_rate: optax.ScalarOrSchedule, *, momentum, weight_decay, nesterov: bool = True
+) -> optax.GradientTransformation:
+    """SGD whose weight decay is an L2 term added to the gradient, before the momentum.
+
+    `g <- g + weight_decay * w; m <- momentum * m + g;` and the update is `-learning_rate * m`,
+    or with Nesterov's form `-learning_rate * (g + momentum * m)`. All scalars may be traced.
+    """
+    return optax.chain(
+        optax.add_decayed_weights(weight_decay, mask=decay_mask),
+        optax.sgd(learning_rate, momentum=momentum, nesterov=nesterov),
+    )

@@ -1,0 +1,32 @@
+"""What is optimised or simulated. A task is three pure functions; see `tasks.task.Task`.
+
+A module of this package that is listed in `names()` offers
+
+    FIELDS                                  the fields of its config, beside the loop's
+    check(config, device_count) -> config   the checks that need more than one field
+    create(config, process_index, process_count) -> Experiment
+"""
+
+import importlib
+from types import ModuleType
+
+from nfnets_jax.tasks.task import Experiment, Task
+
+__all__ = ["Experiment", "Task", "create", "get", "names"]
+
+
+def names() -> list[str]:
+    """The tasks that a config can name."""
+    return ["classification"]
+
+
+def get(name: str) -> ModuleType:
+    """The module of a task; imported when asked for."""
+    if name not in names():
+        raise ValueError(f"unknown task {name!r}; allowed: {', '.join(names())}")
+    return importlib.import_module(f"nfnets_jax.tasks.{name}")
+
+
+def create(config: dict, process_index: int = 0, process_count: int = 1) -> Experiment:
+    """Builds the experiment of a checked config (`config.check_config`)."""
+    return get(config["task"]).create(config, process_index, process_count)

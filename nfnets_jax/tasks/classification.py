@@ -1,0 +1,415 @@
+"""Image classification: softmax cross-entropy with label smoothing, SGD, EMA of the parameters.
+
+The recipe is that of the normalizer-free networks (arXiv 2101.08692, section 5 and the authors'
+released configuration): L2 regularisation without gains and biases, label smoothing, warm-up and
+cosine decay. Everything is a field of the config.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+import jmp
+import optax
+
+from nfnets_jax import data, nets, optim
+from nfnets_jax.analysis import signal_propagation
+from nfnets_jax.config import (
+    ConfigError,
+    anything_like,
+    boolean,
+    integer,
+    number,
+    text,
+    unknown_field,
+)
+from nfnets_jax.reports import signal_propagation as signal_propagation_report
+from nfnets_jax.tasks.task import Experiment, Hyper, Metrics, Task
+from nfnets_jax.training.mesh import DATA, mean_over_devices
+
+POLICIES = {
+    "float32": jmp.get_policy("float32"),
+    "bfloat16": jmp.get_policy("params=float32,compute=bfloat16,output=float32"),
+}
+
+
+def _network_fields():
+    overrides = {}
+    for name in nets.names():
+        for key, value in nets.defaults(name).items():
+            overrides.setdefault(key, anything_like(value))
+    # Which axis batch statistics are averaged over is decided by the task, not by the config.
+    overrides.pop("cross_replica_axis", None)
+    return {"name": text("nf_resnet50"), **overrides}
+
+
+FIELDS = {
+    "num_epochs": number(90.0, 0, 1e6, open_below=True),
+    "batch_size": integer(1024, 1, 2**20),
+    "evaluation_batch_size": integer(1024, 1, 2**20),
+    "accumulation_steps": integer(1, 1, 2**20),
+    "precision": text("float32", tuple(POLICIES)),
+    "label_smoothing": number(0.1, 0, 1, open_above=True),
+    "ema_decay": number(0.0, 0, 1, open_above=True),
+    "cross_replica_batch_norm": boolean(True),
+    "network": _network_fields(),
+    "dataset": {
+        "name": text("digits"),
+        "data_dir": text(None),
+        "image_size": integer(None, 1, 2**14),
+        "train_split": text("train"),
+        "evaluation_split": text("test"),
+        "random_resized_crop": boolean(False),
+        "crop_padding": integer(0, 0, 2**10),
+        "flip": boolean(False),
+        "loader_threads": integer(8, 1, 1024),
+    },
+    "optimizer": {
+        "learning_rate": number(0.4, 0),
+        "momentum": number(0.9, 0, 1, open_above=True),
+        "nesterov": boolean(True),
+        "weight_decay": number(5e-5, 0),
+    },
+    "schedule": {
+        "name": text("cosine", tuple(optim.SCHEDULES)),
+        "warmup_epochs": number(5.0, 0, 1e6),
+        "final_fraction": number(0.0, 0, 1),
+    },
+}
+
+
+class State(NamedTuple):
+    """All that training changes, and the scalars that a sweep may vary.
+
+    Attributes:
+      step: int32 scalar, how many updates have been made.
+      params: the network's parameters, float32.
+      network_state: moving averages of batch normalization; empty for the other networks.
+      opt_state: of the optax optimizer.
+      ema_params: exponential moving average of the parameters, or () when it is off.
+      hyper: learning_rate, momentum, weight_decay, label_smoothing.
+    """
+
+    step: jax.Array
+    params: hk.Params
+    network_state: hk.State
+    opt_state: optax.OptState
+    ema_params: hk.Params | tuple[()]
+    hyper: Hyper
+
+
+def create_task(
+    network: hk.TransformedWithState,
+    *,
+    image_shape: tuple[int, int, int],
+    preprocess: Callable[[jax.Array], jax.Array],
+    augment: Callable[[jax.Array, jax.Array, jax.Array], jax.Array],
+    schedule: optax.Schedule,
+    nesterov: bool = True,
+    ema_decay: float = 0.0,
+    accumulation_steps: int = 1,
+    policy: jmp.Policy = POLICIES["float32"],
+) -> Task:
+    """The three functions of image classification.
+
+    Args:
+      network: `(images, is_training) -> {'logits': [N, classes], ...}`.
+      image_shape: (height, width, channels) that the network is initialised with.
+      preprocess: uint8 images [N, H, W, C] to float32, normalised.
+      augment: `(key, images, index) -> images`; the example with global index i is augmented
+        in the same way whatever its place in the batch.
+      schedule: step to a factor of `hyper['learning_rate']`.
+      nesterov: the form of the momentum.
+      ema_decay: of the average that is evaluated; 0 evaluates the parameters themselves.
+      accumulation_steps: gradients of this many slices of the batch are averaged in turn, so
+        that only one slice is in memory.
+      policy: the dtype of the network's activations.
+
+    Returns:
+      A task whose batch is a dict of image uint8 [N, H, W, C], label int32 [N], index uint32
+      [N] and, for evaluation, mask float32 [N].
+    """
+
+    def optimizer(hyper: Hyper, step: jax.Array) -> optax.GradientTransformation:
+        return optim.sgd(
+            hyper["learning_rate"] * schedule(step),
+            momentum=hyper["momentum"],
+            weight_decay=hyper["weight_decay"],
+            nesterov=nesterov,
+        )
+
+    def init(key: jax.Array, hyper: Hyper) -> State:
+        images = jnp.zeros((2, *image_shape), jnp.float32)
+        params, network_state = network.init(key, images, is_training=True)
+        start = jnp.zeros((), jnp.int32)
+        return State(
+            step=start,
+            params=params,
+            network_state=network_state,
+            opt_state=optimizer(hyper, start).init(params),
+            ema_params=jax.tree.map(jnp.array, params) if ema_decay else (),
+            hyper=hyper,
+        )
+
+    def forward(params, network_state, key, images, is_training):
+        images = policy.cast_to_compute(preprocess(images))
+        outputs, network_state = network.apply(params, network_state, key, images, is_training)
+        return policy.cast_to_output(outputs["logits"]), network_state
+
+    def loss_fn(params, network_state, key, images, labels, label_smoothing):
+        logits, network_state = forward(params, network_state, key, images, is_training=True)
+        targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), label_smoothing)
+        loss = optax.softmax_cross_entropy(logits, targets).mean()
+        accuracy = jnp.mean(jnp.argmax(logits, axis=-1) == labels)
+        return loss, (network_state, {"loss": loss, "accuracy": accuracy})
+
+    def step(state: State, batch: dict, key: jax.Array) -> tuple[State, Metrics]:
+        key_augment, key_network = jax.random.split(key)
+        key_network = jax.random.fold_in(key_network, jax.lax.axis_index(DATA))
+        slices = jax.tree.map(
+            lambda x: x.reshape(accumulation_steps, -1, *x.shape[1:]),
+            {name: batch[name] for name in ("image", "label", "index")},
+        )
+
+        def gradient_of_slice(network_state, inputs):
+            number, part = inputs
+            images = augment(key_augment, part["image"], part["index"])
+            key_slice = jax.random.fold_in(key_network, number)
+            grads, (network_state, metrics) = jax.grad(loss_fn, has_aux=True)(
+                state.params, network_state, key_slice, images, part["label"],
+                state.hyper["label_smoothing"],
+            )
+            return network_state, (grads, metrics)
+
+        if accumulation_steps == 1:
+            network_state, (grads, metrics) = gradient_of_slice(
+                state.network_state, (0, jax.tree.map(lambda x: x[0], slices)))
+        else:
+            network_state, (grads, metrics) = _scan_mean(
+                gradient_of_slice, state.network_state, (jnp.arange(accumulation_steps), slices))
+        grads, metrics, network_state = mean_over_devices((grads, metrics, network_state))
+
+        updates, opt_state = optimizer(state.hyper, state.step).update(
+            grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        ema_params = state.ema_params
+        if ema_decay:
+            decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
+            ema_params = optax.incremental_update(params, ema_params, 1.0 - decay)
+        metrics = metrics | {
+            "learning_rate": state.hyper["learning_rate"] * schedule(state.step),
+            "gradient_norm": optax.global_norm(grads),
+        }
+        state = State(
+            state.step + 1, params, network_state, opt_state, ema_params, state.hyper)
+        return state, metrics
+
+    def evaluate(state: State, batch: dict) -> Metrics:
+        params = state.ema_params if ema_decay else state.params
+        logits, _ = forward(params, state.network_state, None, batch["image"], is_training=False)
+        labels, mask = batch["label"], batch["mask"]
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        correct = jnp.argmax(logits, axis=-1) == labels
+        metrics = {"loss": losses, "accuracy": correct, "count": jnp.ones_like(mask)}
+        if logits.shape[-1] > 10:
+            rank = jnp.sum(logits > jnp.take_along_axis(logits, labels[:, None], -1), axis=-1)
+            metrics["top_5_accuracy"] = rank < 5
+        return jax.lax.psum({k: jnp.sum(jnp.where(mask > 0, v, 0.0)) for k, v in metrics.items()},
+                            DATA)
+
+    return Task(init, step, evaluate)
+
+
+def _scan_mean(function, carry, xs):
+    """Like `jax.lax.scan`, but the outputs are averaged as they come, not stacked."""
+    count = jax.tree.leaves(xs)[0].shape[0]
+    shapes = jax.eval_shape(function, carry, jax.tree.map(lambda x: x[0], xs))[1]
+
+    def body(state, x):
+        carry, total = state
+        carry, output = function(carry, x)
+        return (carry, jax.tree.map(jnp.add, total, output)), None
+
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    (carry, total), _ = jax.lax.scan(body, (carry, zeros), xs)
+    return carry, jax.tree.map(lambda x: x / count, total)
+
+
+def check(config: dict[str, Any], device_count: int) -> dict[str, Any]:
+    """Checks that the fields of a classification config fit together, and fills in defaults.
+
+    Raises:
+      ConfigError: naming the field, its value and what is allowed.
+    """
+    dataset = config["dataset"]
+    try:
+        info = data.info(dataset["name"])
+    except ValueError as error:
+        raise ConfigError(f"dataset.name={dataset['name']!r}: {error}") from None
+    if dataset["image_size"] is None:
+        dataset["image_size"] = info.image_size or 224
+
+    config["network"] = _check_network(config["network"], info.num_classes)
+    stride = nets.total_stride(**config["network"])
+    if dataset["image_size"] < stride:
+        raise ConfigError(
+            f"dataset.image_size={dataset['image_size']}: smaller than the total stride {stride} "
+            f"of {config['network']['name']}; use images of at least {stride} pixels or a network "
+            "for small images, such as nf_wrn_16_4")
+
+    _check_divides(config, "batch_size", device_count * config["accumulation_steps"],
+                   f"{device_count} devices" + (
+                       f" x {config['accumulation_steps']} accumulation steps"
+                       if config["accumulation_steps"] > 1 else ""))
+    _check_divides(config, "evaluation_batch_size", device_count, f"{device_count} devices")
+
+    schedule = config["schedule"]
+    if schedule["warmup_epochs"] >= config["num_epochs"]:
+        raise ConfigError(
+            f"schedule.warmup_epochs={schedule['warmup_epochs']:g}: must be less than "
+            f"num_epochs={config['num_epochs']:g}")
+    try:
+        optim.create_schedule(schedule["name"], total_steps=2,
+                              final_fraction=schedule["final_fraction"])
+    except ValueError as error:
+        raise ConfigError(f"schedule.final_fraction={schedule['final_fraction']:g}: {error}"
+                          ) from None
+    return config
+
+
+def _check_network(network: Mapping[str, Any], num_classes: int) -> dict[str, Any]:
+    name = network["name"]
+    try:
+        defaults = nets.defaults(name)
+    except ValueError as error:
+        raise ConfigError(f"network.name={name!r}: {error}") from None
+    overrides = {k: v for k, v in network.items() if k != "name" and v is not None}
+    for key in overrides:
+        if key not in defaults:
+            raise unknown_field(f"network.{key}", defaults)
+    try:
+        nets.create(name, num_classes, **overrides)
+    except ValueError as error:
+        raise ConfigError(f"network: {error}") from None
+    defaults.pop("cross_replica_axis", None)
+    return {"name": name, **defaults, **overrides}
+
+
+def _check_divides(config: dict, field: str, divisor: int, what: str) -> None:
+    value = config[field]
+    if value % divisor:
+        below, above = value // divisor * divisor, -(-value // divisor) * divisor
+        fitting = f"{below} or {above}" if below else f"{above}"
+        raise ConfigError(f"{field}={value}: not divisible by the {what}; use {fitting}")
+
+
+def create(config: dict[str, Any], process_index: int = 0, process_count: int = 1) -> Experiment:
+    """Builds the experiment of a checked config; opens the data set.
+
+    Raises:
+      ConfigError: if the run would have no step, or a split does not exist.
+      FileNotFoundError: if the data set is not on this machine; says how to get it.
+    """
+    dataset = config["dataset"]
+    info = data.info(dataset["name"])
+    image_shape = (dataset["image_size"], dataset["image_size"], info.channels)
+    num_examples, _ = (_count(dataset, field) for field in ("train_split", "evaluation_split"))
+    steps_per_epoch = num_examples / config["batch_size"]
+    total_steps = round(config["num_epochs"] * steps_per_epoch)
+    if total_steps < 1:
+        raise ConfigError(
+            f"num_epochs={config['num_epochs']:g}: less than one step of batch_size="
+            f"{config['batch_size']} on {num_examples} images; use at least "
+            f"{math.ceil(100 / steps_per_epoch) / 100:g}")
+    schedule = optim.create_schedule(
+        config["schedule"]["name"],
+        total_steps=total_steps,
+        warmup_steps=min(total_steps - 1, round(config["schedule"]["warmup_epochs"]
+                                                * steps_per_epoch)),
+        final_fraction=config["schedule"]["final_fraction"],
+    )
+    network_arguments = dict(config["network"], num_classes=info.num_classes)
+    if config["cross_replica_batch_norm"] and "bn_decay_rate" in network_arguments:
+        network_arguments["cross_replica_axis"] = DATA
+    preprocess = functools.partial(data.normalize, mean=info.mean, std=info.std)
+    task = create_task(
+        nets.create(**network_arguments),
+        image_shape=image_shape,
+        preprocess=preprocess,
+        augment=functools.partial(data.augment, crop_padding=dataset["crop_padding"],
+                                  flip=dataset["flip"]),
+        schedule=schedule,
+        nesterov=config["optimizer"]["nesterov"],
+        ema_decay=config["ema_decay"],
+        accumulation_steps=config["accumulation_steps"],
+        policy=POLICIES[config["precision"]],
+    )
+    loading = dict(image_size=dataset["image_size"], data_dir=dataset["data_dir"],
+                   process_index=process_index, process_count=process_count,
+                   num_threads=dataset["loader_threads"])
+
+    def train_batches(start_step: int):
+        return data.train_batches(
+            dataset["name"], split=dataset["train_split"], batch_size=config["batch_size"],
+            seed=config["seed"], start_step=start_step,
+            random_resized_crop=dataset["random_resized_crop"], **loading)
+
+    def evaluation_batches(split: str):
+        return data.eval_batches(dataset["name"], split=split,
+                                 batch_size=config["evaluation_batch_size"], **loading)
+
+    return Experiment(
+        task=task,
+        hyper={
+            "learning_rate": config["optimizer"]["learning_rate"],
+            "momentum": config["optimizer"]["momentum"],
+            "weight_decay": config["optimizer"]["weight_decay"],
+            "label_smoothing": config["label_smoothing"],
+        },
+        total_steps=total_steps,
+        examples_per_step=config["batch_size"],
+        train_batches=train_batches,
+        evaluation_batches=evaluation_batches,
+        evaluation_split=dataset["evaluation_split"],
+        best_metric="accuracy",
+        figures={"signal_propagation": functools.partial(
+            _draw_signal_propagation, config, preprocess, train_batches)},
+    )
+
+
+def _count(dataset: Mapping[str, Any], field: str) -> int:
+    try:
+        return data.num_examples(dataset["name"], split=dataset[field],
+                                 data_dir=dataset["data_dir"])
+    except ValueError as error:
+        raise ConfigError(f"dataset.{field}={dataset[field]!r}: {error}") from None
+
+
+def _draw_signal_propagation(config, preprocess, train_batches, state: State, path: str) -> None:
+    """Draws the signal propagation plot of a state on the first images of the training set.
+
+    At initialisation every `skip_gain` is 0 and the network would show nothing but its shortcuts;
+    as in the paper the gains are set to 1 there. Later the trained gains are left in place.
+    """
+    info = data.info(config["dataset"]["name"])
+    network = nets.create(**config["network"], num_classes=info.num_classes)
+    is_initial = int(state.step) == 0
+    params = state.params
+    if is_initial:
+        params = signal_propagation.with_unit_skip_gain(params)
+    batches = train_batches(0)
+    # Enough images for the statistics of a channel, few enough for a laptop at 224 pixels.
+    count = max(4, min(256, 2**21 // config["dataset"]["image_size"] ** 2))
+    images = preprocess(next(batches)["image"][:count])
+    measured = signal_propagation.measure(network, params, state.network_state, images)
+    signal_propagation_report.plot(
+        measured,
+        nets.expected_variance(**config["network"]) if is_initial else None,
+        path,
+        f"{config['network']['name']}, "
+        + ("at initialisation, skip gains 1" if is_initial else f"after {int(state.step)} steps"),
+    )

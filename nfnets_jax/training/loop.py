@@ -1,0 +1,295 @@
+"""The training loop. It runs any experiment, and it is the only one there is.
+
+    restore the latest checkpoint, or initialise
+    for each step:  state, metrics = step(state, batch)
+    now and then:   log, evaluate, save
+    at the end:     evaluate, save, draw
+
+Everything random is a function of the seed and the step, batches included, so a run that was
+interrupted at any moment and continued ends with the same bits as one that was not.
+"""
+
+import collections
+import math
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from nfnets_jax.data import prefetch_to_device
+from nfnets_jax.reports import curves
+from nfnets_jax.tasks.task import Experiment, Task
+from nfnets_jax.training import workdir as workdir_lib
+from nfnets_jax.training.checkpoints import Checkpoints
+from nfnets_jax.training.compilation import compile_ahead
+from nfnets_jax.training.mesh import (
+    REPLICATED,
+    SHARDED,
+    map_over_devices,
+    must_block_each_step,
+    sharding,
+)
+from nfnets_jax.training.metrics import MetricsWriter, NoWriter, mean_of
+from nfnets_jax.training.preemption import StopRequest
+from nfnets_jax.training.progress import ProgressDisplay
+
+
+class NonFiniteLossError(RuntimeError):
+    """The loss or the gradient of a step is not finite."""
+
+
+class RunState(NamedTuple):
+    """What a checkpoint holds.
+
+    Attributes:
+      seed: uint32 scalar.
+      step: int32 scalar, how many steps have been made.
+      task: the task's own state.
+    """
+
+    seed: jax.Array
+    step: jax.Array
+    task: Any
+
+
+class Programs(NamedTuple):
+    """A task, mapped over the devices of a mesh.
+
+    Attributes:
+      init: `(seed, hyper) -> RunState`.
+      step: `(RunState, batch) -> (RunState, metrics)`; the state is donated.
+      evaluate: `(RunState, batch) -> sums`.
+    """
+
+    init: Callable
+    step: Callable
+    evaluate: Callable
+
+
+class Result(NamedTuple):
+    """How a run ended.
+
+    Attributes:
+      step: steps made.
+      metrics: of the last evaluation; empty if the run was stopped before one.
+      stopped_by: the name of the signal that ended it early, or None.
+    """
+
+    step: int
+    metrics: dict[str, float]
+    stopped_by: str | None
+
+
+def map_task(task: Task, mesh: Mesh) -> Programs:
+    """Makes the three programs of a task for the devices of a mesh."""
+
+    def init(seed, hyper):
+        key, _ = jax.random.split(jax.random.key(seed))
+        return RunState(seed, jnp.zeros((), jnp.int32), task.init(key, hyper))
+
+    def step(state, batch):
+        _, key = jax.random.split(jax.random.key(state.seed))
+        new_state, metrics = task.step(state.task, batch, jax.random.fold_in(key, state.step))
+        return RunState(state.seed, state.step + 1, new_state), metrics
+
+    def evaluate(state, batch):
+        return task.evaluate(state.task, batch)
+
+    return Programs(
+        init=map_over_devices(init, mesh, REPLICATED, REPLICATED),
+        step=map_over_devices(step, mesh, (REPLICATED, SHARDED), REPLICATED, donate_argnums=(0,)),
+        evaluate=map_over_devices(evaluate, mesh, (REPLICATED, SHARDED), REPLICATED),
+    )
+
+
+def abstract_state(programs: Programs, experiment: Experiment, seed: int, mesh: Mesh) -> RunState:
+    """Shapes, dtypes and placement of the state, without computing it."""
+    placement = sharding(mesh, REPLICATED)
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=placement),
+        jax.eval_shape(programs.init, *_init_arguments(experiment, seed)))
+
+
+def _init_arguments(experiment: Experiment, seed: int):
+    return np.uint32(seed), {k: np.float32(v) for k, v in experiment.hyper.items()}
+
+
+class InFlight:
+    """Keeps the host at most a few steps ahead of the devices.
+
+    Without a limit the host would queue steps, and their batches in device memory, as fast as it
+    can read them. Waiting for a step before the last one leaves no gap on the device.
+    """
+
+    def __init__(self, mesh: Mesh):
+        self._limit = 0 if must_block_each_step(mesh) else 2
+        self._queue = collections.deque()
+
+    def add(self, result: Any) -> None:
+        """Notes the output of a dispatched step; waits for the one that is now too old."""
+        self._queue.append(result)
+        if len(self._queue) > self._limit:
+            jax.block_until_ready(self._queue.popleft())
+
+
+def evaluate(programs: Programs, state: RunState, batches: Iterable, mesh: Mesh) -> dict:
+    """Evaluates a state on all batches; every example counts exactly once.
+
+    Args:
+      programs: from `map_task`.
+      state: on the devices.
+      batches: host batches of this process, padded and masked.
+      mesh: of the programs.
+
+    Returns:
+      The mean of every metric over the examples, and `count`, how many there were.
+    """
+    sums, in_flight = [], InFlight(mesh)
+    for batch in prefetch_to_device(batches, sharding(mesh, SHARDED)):
+        sums.append(programs.evaluate(state, batch))
+        in_flight.add(sums[-1])
+    totals = {key: sum(float(s[key]) for s in jax.device_get(sums)) for key in sums[0]}
+    count = totals.pop("count")
+    return {**{key: value / count for key, value in totals.items()}, "count": int(count)}
+
+
+def train(experiment: Experiment, config: dict, workdir: str | os.PathLike, mesh: Mesh) -> Result:
+    """Runs an experiment to its end, from wherever the working directory says it is.
+
+    Args:
+      experiment: what to run.
+      config: checked; the loop reads seed, log_every, evaluate_every, checkpoint_every and
+        keep_checkpoints.
+      workdir: opened with `workdir.open_workdir`; written by process 0.
+      mesh: the devices of all processes.
+
+    Raises:
+      NonFiniteLossError: with the step, the learning rate and the last good checkpoint.
+      WorkdirError: if the checkpoints would not fit.
+      OSError: if a checkpoint cannot be written.
+    """
+    workdir = Path(workdir)
+    is_writer = jax.process_index() == 0
+    programs = map_task(experiment.task, mesh)
+    like = abstract_state(programs, experiment, config["seed"], mesh)
+    if is_writer:
+        size = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(like))
+        workdir_lib.check_space(workdir, size, config["keep_checkpoints"])
+    checkpoints = Checkpoints(workdir / "checkpoints", keep=config["keep_checkpoints"],
+                              best_metric=experiment.best_metric)
+    restored = checkpoints.restore_latest(like)
+    start = restored.step if restored else 0
+    writer = MetricsWriter(workdir, start) if is_writer else NoWriter()
+    total = experiment.total_steps
+    with (
+        ProgressDisplay(total, start, experiment.examples_per_step, is_writer) as progress,
+        StopRequest() as stop,
+    ):
+        if restored:
+            progress.note(f"continuing from the checkpoint of step {start}")
+            state = restored.state
+        else:
+            state = programs.init(*_init_arguments(experiment, config["seed"]))
+            _draw(experiment, state, workdir, "initial", progress)
+
+        pending = []
+        metrics: dict[str, float] = {}
+
+        def log(step):
+            progress.stop_clock()
+            if pending:
+                values = jax.device_get(pending)
+                _check_finite(values, step - len(values), checkpoints)
+                means, rate = mean_of(values), progress.rate()
+                writer.write(step, "train", {**means, "examples_per_second": rate})
+                progress.show(step, means, rate)
+                pending.clear()
+
+        def evaluate_and_save(step):
+            values = evaluate(programs, state,
+                              experiment.evaluation_batches(experiment.evaluation_split), mesh)
+            split = experiment.evaluation_split
+            writer.write(step, split, values)
+            progress.note(f"step {step}/{total}  {split}: " + "  ".join(
+                f"{name} {value:.4f}" for name, value in values.items() if name != "count")
+                + f"  ({values['count']} examples)")
+            checkpoints.save(step, state, values)
+            return values
+
+        batches = prefetch_to_device(experiment.train_batches(start), sharding(mesh, SHARDED))
+        in_flight = InFlight(mesh)
+        train_step = programs.step
+        for step in range(start + 1, total + 1):
+            batch = next(batches)
+            if step == start + 1:
+                compiled = compile_ahead(programs.step, state, batch)
+                progress.note(f"training step {compiled.describe()}")
+                train_step = compiled.call
+                progress.start_clock()
+            state, step_metrics = train_step(state, batch)
+            pending.append(step_metrics)
+            in_flight.add(step_metrics)
+            progress.advance()
+
+            stopping = stop.reached(step)
+            evaluating = step == total or _is_due(step, config["evaluate_every"])
+            saving = stopping or evaluating or _is_due(step, config["checkpoint_every"])
+            if saving or _is_due(step, config["log_every"]):
+                log(step)
+                if evaluating:
+                    metrics = evaluate_and_save(step)
+                elif saving:
+                    checkpoints.save(step, state)
+                progress.start_clock()
+            if stopping:
+                break
+        batches.close()
+        checkpoints.wait()
+        writer.close()
+        step = int(state.step)
+        if stop.signal and step < total:
+            progress.note(f"stopped by {stop.signal.name} after step {step}; saved")
+            checkpoints.close()
+            return Result(step, metrics, stop.signal.name)
+
+        if not metrics:  # the run was complete already
+            metrics = evaluate(programs, state,
+                               experiment.evaluation_batches(experiment.evaluation_split), mesh)
+        checkpoints.close()
+        _draw(experiment, state, workdir, "final", progress)
+        if is_writer:
+            curves.plot(workdir / "metrics.jsonl", workdir / "figures" / "curves.png")
+        return Result(step, metrics, None)
+
+
+def _is_due(step: int, interval: int) -> bool:
+    return interval > 0 and step % interval == 0
+
+
+def _check_finite(metrics: list[dict], first_step: int, checkpoints: Checkpoints) -> None:
+    for offset, values in enumerate(metrics):
+        for name in ("loss", "gradient_norm"):
+            if name in values and not np.isfinite(values[name]):
+                checkpoints.wait()
+                steps = checkpoints.steps()
+                last = f"step {steps[-1]}" if steps else "none yet"
+                raise NonFiniteLossError(
+                    f"{name}={float(values[name])} in step {first_step + offset + 1} at learning "
+                    f"rate {float(values.get('learning_rate', math.nan)):.4g}; the last good "
+                    f"checkpoint is: {last}. Lower optimizer.learning_rate or lengthen "
+                    "schedule.warmup_epochs, in a new --workdir")
+
+
+def _draw(experiment: Experiment, state: RunState, workdir: Path, when: str,
+          progress: ProgressDisplay) -> None:
+    if jax.process_index() != 0:
+        return
+    for name, draw in experiment.figures.items():
+        path = workdir / "figures" / f"{name}_{when}.png"
+        draw(jax.device_get(state.task), str(path))
+        progress.note(f"drew {path}")

@@ -1,0 +1,72 @@
+"""What a run writes down: one JSON line for each record, and TensorBoard event files.
+
+The JSON lines are the truth; they survive interruptions, because a resumed run first drops the
+lines past the step it continues from.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import tensorboardX
+
+
+class MetricsWriter:
+    """Appends records to `workdir/metrics.jsonl` and `workdir/tensorboard/`.
+
+    Args:
+      workdir: of the run; exists.
+      resume_step: records with a larger step are dropped, as is a line that was cut off.
+    """
+
+    def __init__(self, workdir: str | os.PathLike, resume_step: int = 0):
+        path = Path(workdir) / "metrics.jsonl"
+        if path.exists():
+            kept = [r for r in read_metrics(path) if 0 < r["step"] <= resume_step]
+            temporary = path.with_suffix(".tmp")
+            temporary.write_text("".join(json.dumps(record) + "\n" for record in kept))
+            os.replace(temporary, path)
+        self._file = path.open("a", buffering=1)
+        self._board = tensorboardX.SummaryWriter(
+            str(Path(workdir) / "tensorboard"), purge_step=resume_step + 1 if resume_step else None)
+
+    def write(self, step: int, kind: str, values: Mapping[str, float]) -> None:
+        """Writes one record: `{"step": 100, "kind": "train", "loss": 1.2, ...}`."""
+        self._file.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
+        for name, value in values.items():
+            self._board.add_scalar(f"{kind}/{name}", value, step)
+        self._board.flush()
+
+    def close(self) -> None:
+        """Closes both files."""
+        self._file.close()
+        self._board.close()
+
+
+class NoWriter:
+    """Stands in for `MetricsWriter` on the processes that do not write."""
+
+    def write(self, step: int, kind: str, values: Mapping[str, float]) -> None:
+        """Does nothing."""
+
+    def close(self) -> None:
+        """Does nothing."""
+
+
+def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
+    """The records of a metrics file, in order; a last line that was cut off is left out."""
+    records = []
+    for line in Path(path).read_text().splitlines():
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return records
+
+
+def mean_of(records: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """Averages dicts with the same keys, entry by entry."""
+    records = list(records)
+    return {key: sum(float(r[key]) for r in records) / len(records) for key in records[0]}

@@ -1,0 +1,109 @@
+"""The working directory of a run: is it writable, does it belong to this config, who writes it.
+
+    config.json      the checked config, every field
+    metrics.jsonl    one line for each record        tensorboard/   the same as event files
+    checkpoints/     one folder for each step kept   damaged/       those that could not be read
+    figures/         pictures, drawn at the start and at the end
+"""
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nfnets_jax import config as config_lib
+
+
+class WorkdirError(RuntimeError):
+    """A working directory that cannot be used. The message is for the person who named it."""
+
+
+def open_workdir(path: str | os.PathLike, config: Mapping[str, Any]) -> int:
+    """Makes the directory ready for this config, or finds that it is.
+
+    Args:
+      path: created if it is not there.
+      config: checked (`config.check_config`).
+
+    Returns:
+      A file descriptor that holds the lock of the directory until it is closed or the process
+      ends.
+
+    Raises:
+      WorkdirError: if nothing can be written there, another process is at work there, or it
+        holds a run with another config (the message shows the differences).
+    """
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path) as probe:
+            probe.write(bytes(2**16))
+        lock = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise WorkdirError(
+            f"--workdir={path}: cannot be written ({error.strerror}); choose another directory or "
+            "free some space") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.ENOTSUP, errno.ENOSYS):  # some network file systems
+            os.close(lock)
+            raise WorkdirError(f"--workdir={path}: another process is training there") from error
+
+    wanted = config_lib.to_json(config)
+    existing = path / "config.json"
+    if existing.exists():
+        changes = config_lib.difference(read_config(path), json.loads(wanted))
+        if changes:
+            os.close(lock)
+            raise WorkdirError(
+                f"--workdir={path}: holds a run with another config:\n  " + "\n  ".join(changes)
+                + "\nchoose another --workdir for the new config, or repeat the old one")
+    else:
+        temporary = existing.with_suffix(".tmp")
+        temporary.write_text(wanted)
+        os.replace(temporary, existing)
+    (path / "figures").mkdir(exist_ok=True)
+    return lock
+
+
+def read_config(path: str | os.PathLike) -> dict[str, Any]:
+    """The checked config that a working directory was made with.
+
+    Raises:
+      WorkdirError: if there is none, or it cannot be read.
+    """
+    file = Path(path) / "config.json"
+    try:
+        return json.loads(file.read_text())
+    except OSError as error:
+        raise WorkdirError(
+            f"--workdir={path}: holds no run ({file}: {error.strerror})") from error
+    except json.JSONDecodeError as error:
+        raise WorkdirError(f"--workdir={path}: {file} is not valid JSON ({error})") from error
+
+
+def check_space(path: str | os.PathLike, checkpoint_bytes: int, keep: int) -> None:
+    """Refuses to begin a run whose checkpoints would not fit.
+
+    Args:
+      path: the working directory.
+      checkpoint_bytes: size of the state.
+      keep: how many of the latest checkpoints are kept; the best, and the one that is being
+        written, come on top.
+
+    Raises:
+      WorkdirError: with what is free and what is needed.
+    """
+    needed = (keep + 2) * checkpoint_bytes + 2**22  # and some room for metrics and figures
+    free = shutil.disk_usage(path).free
+    if free < needed:
+        raise WorkdirError(
+            f"--workdir={path}: {free / 2**20:.1f} MiB are free there; {keep} checkpoints, the best "
+            f"and one being written need {needed / 2**20:.1f} MiB. Free some space, choose another "
+            "directory, or lower keep_checkpoints")
