@@ -1,5 +1,6 @@
 """Analytic predictions of a network's signal propagation plot."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,12 +16,14 @@ def expected_variance(name: str, **overrides: Any) -> dict[str, list[float]] | N
     For images of independent N(0, 1) pixels, skip_gain = 1, wide layers and no border (zero
     padding lowers the measured numbers).
 
-    nf: the bookkeeping of alpha and expected_std, by design (arXiv 2101.08692, section 3), which
-    does not count the stem's max-pool. bn: each branch ends in a convolution with independent
-    weights of variance gain / fan_in, whose input act(z) has z ~ N(0, 1) in every channel, so that
-    it adds gain Var[act(z)] to the variance and gain E[act(z)]^2 to the squared mean of the signal;
-    so does a transition's shortcut, which replaces the signal. For ReLU those are gain / 2 times
-    1 - 1 / pi and 1 / pi. The stem's max-pool has no closed form: NaN.
+    nf: the bookkeeping of alpha and expected_std (arXiv 2101.08692, section 3), which takes the
+    stem's variance as 1 even after a max-pool.
+
+    bn: each branch ends in a convolution with independent weights of variance gain / fan_in,
+    whose input act(z) has z ~ N(0, 1) in every channel. It adds gain Var[act(z)] to the variance
+    and gain E[act(z)]^2 to the squared mean of the signal (for ReLU, gain / 2 times 1 - 1 / pi
+    and 1 / pi); so does a transition's shortcut, which replaces the signal. What the stem's
+    max-pool does has no closed form: NaN.
 
     Args:
       name: of the network, as for `create`.
@@ -37,34 +40,36 @@ def expected_variance(name: str, **overrides: Any) -> dict[str, list[float]] | N
       ValueError: as `create`.
     """
     block, plan, values = registry.resolve_plan(name, overrides)
+    has_max_pool = values["stem"] == "imagenet"
+    stem_squared_mean = math.nan if has_max_pool else 0.0
     if block == "nf" and values["weight_standardization"]:
         variances = expected_variances(plan, values["alpha"])
         return dict(
             average_variance=variances,
-            average_squared_mean=[0.0] * len(variances),
+            average_squared_mean=[stem_squared_mean] + [0.0] * len(plan),
             residual_variance=[1.0] * len(plan),
         )
     mixes_channels = values["activation"] in ("glu", "log_softmax")
     if block == "bn" and not values["use_se"] and not mixes_channels:
         gain = INITIALIZATION_GAINS[values["weight_init"]]
-        stem_variance = float("nan") if values["stem"] == "imagenet" else gain
-        return _batch_norm_recursion(plan, stem_variance, gain, values["activation"])
+        stem_moments = (math.nan if has_max_pool else gain, stem_squared_mean)
+        return _batch_norm_recursion(plan, stem_moments, gain, values["activation"])
     return None
 
 
 def _batch_norm_recursion(
-    plan: Sequence[BlockPlan], stem_variance: float, gain: float, activation: str
+    plan: Sequence[BlockPlan], stem_moments: tuple[float, float], gain: float, activation: str
 ) -> dict[str, list[float]]:
     mean, second_moment = moments_by_quadrature(activation)
     branch_variance = gain * (second_moment - mean**2)
     branch_squared_mean = gain * mean**2
-    variances, squared_means = [stem_variance], [0.0 * stem_variance]
+    moments = [stem_moments]
     for block in plan:
-        shortcut = (variances[-1], squared_means[-1])
+        variance, squared_mean = moments[-1]
         if block.is_transition:
-            shortcut = (branch_variance, branch_squared_mean)
-        variances.append(shortcut[0] + branch_variance)
-        squared_means.append(shortcut[1] + branch_squared_mean)
+            variance, squared_mean = branch_variance, branch_squared_mean
+        moments.append((variance + branch_variance, squared_mean + branch_squared_mean))
+    variances, squared_means = map(list, zip(*moments, strict=True))
     return dict(
         average_variance=variances,
         average_squared_mean=squared_means,
