@@ -35,7 +35,7 @@ def train_batches(
     process_index: int = 0,
     process_count: int = 1,
     random_resized_crop: bool = False,
-    num_threads: int = 8,
+    num_threads: int = 16,
 ) -> Iterator[Batch]:
     """This process's share of an endless stream of shuffled batches.
 
@@ -101,7 +101,7 @@ def eval_batches(
     data_dir: str | os.PathLike | None = None,
     process_index: int = 0,
     process_count: int = 1,
-    num_threads: int = 8,
+    num_threads: int = 16,
 ) -> Iterator[Batch]:
     """This process's share of one pass over a split, in the order on disk, without augmentation.
 
@@ -173,7 +173,14 @@ def _open(
     pool = futures.ThreadPoolExecutor(num_threads, thread_name_prefix="decode")
 
     def load_all(data, positions: np.ndarray) -> np.ndarray:
-        return np.stack(list(pool.map(load, data, positions.tolist())))
+        out = np.empty((len(data), image_size, image_size, info.channels), np.uint8)
+
+        def load_share(first: int) -> None:
+            for i in range(first, len(data), num_threads):
+                out[i] = load(data[i], int(positions[i]))
+
+        list(pool.map(load_share, range(min(num_threads, len(data)))))
+        return out
 
     # Two batches at a time, so that one is read while the other is decoded.
     options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=2)
