@@ -1,0 +1,26 @@
+"""The table of data sets."""
+
+import numpy as np
+import pytest
+from sklearn import datasets
+
+from nfnets_jax import data
+
+
+def test_an_unknown_name_is_answered_with_the_nearest():
+    with pytest.raises(ValueError, match="'cifar'.*did you mean cifar10 or cifar100"):
+        data.info("cifar")
+    with pytest.raises(ValueError, match="digits or mnist or cifar10 or cifar100 or imagenet2012"):
+        data.info("zzz")
+
+
+def test_digits_mean_and_std_are_those_of_the_training_images():
+    pixels = 15 * datasets.load_digits().images[:1437]
+    np.testing.assert_allclose(data.info("digits").mean, pixels.mean(), rtol=1e-5)
+    np.testing.assert_allclose(data.info("digits").std, pixels.std(), rtol=1e-5)
+
+
+def test_every_set_has_a_mean_and_std_for_each_channel():
+    for name in data.names():
+        info = data.info(name)
+        assert len(info.mean) == len(info.std) == info.channels
