@@ -11,9 +11,10 @@ from tensorflow_datasets.core import constants, file_adapters, read_only_builder
 
 from nfnets_jax.data import catalog, digits, images
 
+# TFDS 4.9 imports all of these when its command line starts, whatever the command.
 _NEEDS_TENSORFLOW = (
-    "That one command needs TensorFlow; run it in an environment of its own "
-    "(pip install tensorflow tensorflow-datasets array-record). Training does not need it."
+    "That one command needs TensorFlow, training does not; run it in an environment of its own:\n"
+    "  pip install tensorflow tensorflow-datasets apache-beam mlcroissant importlib_resources"
 )
 
 

@@ -92,6 +92,8 @@ def test_tfds_split_expressions(cifar):
         ("trian[:10]", "trian"),
         ("train[60:]", r"which holds \{'train': 45, 'test': 7\}"),
         ("train[5:5]", "holds no examples"),
+        ("train[abc:]", r"'train\[abc:\]'"),
+        ("train[:3", r"'train\[:3'"),
     ],
 )
 def test_wrong_splits_are_refused(cifar, split, message):
@@ -126,19 +128,41 @@ def test_the_default_data_dir_is_tfds(tmp_path, monkeypatch):
         data.num_examples("mnist", split="train")
 
 
-def test_a_set_in_tfrecord_format_is_answered_with_the_conversion(tmp_path):
-    writing.write_dataset(
-        "mnist", tmp_path, {"test": [(encode(np.zeros((28, 28), np.uint8), "PNG"), 0)]}
-    )
-    path = tmp_path / "mnist" / "3.0.1"
+def _declare_formats(path, **formats):
     description = json.loads((path / "dataset_info.json").read_text())
     assert description["fileFormat"] == "array_record"
-    description["fileFormat"] = "tfrecord"
-    (path / "dataset_info.json").write_text(json.dumps(description))
+    (path / "dataset_info.json").write_text(json.dumps({**description, **formats}))
+
+
+def test_a_set_in_tfrecord_format_is_answered_with_the_conversion(tmp_path):
+    examples = [(encode(np.full((28, 28), 7, np.uint8), "PNG"), 3)]
+    writing.write_dataset("mnist", tmp_path, {"test": examples})
+    path = tmp_path / "mnist" / "3.0.1"
+    _declare_formats(path, fileFormat="tfrecord")
     with pytest.raises(ValueError, match="'tfrecord'") as error:
         data.num_examples("mnist", split="test", data_dir=tmp_path)
     command = f"tfds convert_format --dataset_version_dir={path} --out_file_format=array_record"
     assert command in str(error.value)
+
+
+def test_a_converted_set_is_read(tmp_path):
+    """As that command leaves it: both formats in one folder, array_record as the alternative."""
+    examples = [(encode(np.full((28, 28), 7, np.uint8), "PNG"), 3)]
+    writing.write_dataset("mnist", tmp_path, {"test": examples})
+    path = tmp_path / "mnist" / "3.0.1"
+    _declare_formats(path, fileFormat="tfrecord", alternativeFileFormats=["array_record"])
+    (path / "mnist-test.tfrecord-00000-of-00001").touch()
+    image, label = _evaluate("mnist", "test", 28, tmp_path)
+    assert (image == 7).all() and label == [3]
+
+
+def test_a_broken_file_is_named(tmp_path):
+    good = encode(np.zeros((8, 8, 3), np.uint8), "JPEG")
+    examples = [(good, 0), (good, 1), (b"\xff\xd8broken", 2)]
+    writing.write_dataset("imagenet2012", tmp_path, {"validation": examples})
+    with pytest.raises(ValueError) as error:
+        _evaluate("imagenet2012", "test", 8, tmp_path, batch_size=3)
+    assert "while decoding example 2 of 'imagenet2012' (validation)" in error.value.__notes__
 
 
 def test_writing_refuses_what_the_real_set_could_not_hold(tmp_path, cifar):
