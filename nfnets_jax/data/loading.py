@@ -172,12 +172,16 @@ def _open(
 
     pool = futures.ThreadPoolExecutor(num_threads, thread_name_prefix="decode")
 
-    def load_all(data, positions: np.ndarray) -> np.ndarray:
+    def load_all(data, ids: np.ndarray, positions: np.ndarray) -> np.ndarray:
         out = np.empty((len(data), image_size, image_size, info.channels), np.uint8)
 
         def load_share(first: int) -> None:
             for i in range(first, len(data), num_threads):
-                out[i] = load(data[i], int(positions[i]))
+                try:
+                    out[i] = load(data[i], int(positions[i]))
+                except ValueError as error:
+                    error.add_note(f"while decoding example {ids[i]} of {name!r} ({spec})")
+                    raise
 
         list(pool.map(load_share, range(min(num_threads, len(data)))))
         return out
@@ -186,13 +190,13 @@ def _open(
     options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=2)
     if info.image_size is not None:
         pixels, labels = reading.read_all(name, str(builder.data_path), spec, info.image_size)
-        return len(labels), lambda ids, at: (load_all(pixels[ids], at), labels[ids]), options
+        return len(labels), lambda ids, at: (load_all(pixels[ids], ids, at), labels[ids]), options
     source = reading.open_split(builder, spec)
 
     def fetch(ids: np.ndarray, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         records = source.__getitems__(ids.tolist())
         label = np.array([record["label"] for record in records], np.int32)
-        return load_all([record["image"] for record in records], positions), label
+        return load_all([record["image"] for record in records], ids, positions), label
 
     return len(source), fetch, options
 
