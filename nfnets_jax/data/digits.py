@@ -7,7 +7,6 @@ import os
 import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
-from sklearn import datasets
 
 _NUM_TRAIN = 1437
 
@@ -45,6 +44,9 @@ class Digits(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager):
         del dl_manager
+        # Imported here: needed once for each data_dir, and slow to import.
+        from sklearn import datasets
+
         bunch = datasets.load_digits()
         images, labels = (bunch.images * 15).astype(np.uint8), bunch.target
         return {
