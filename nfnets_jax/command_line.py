@@ -1,5 +1,6 @@
 """What the programs share: reading their flags, and turning errors into messages."""
 
+import logging as standard_logging
 import sys
 from collections.abc import Callable, Sequence
 
@@ -14,8 +15,10 @@ def run(main: Callable[[list[str]], None]) -> None:
     """Runs a program's `main`; a mistake of its user ends it with one message and status 2."""
 
     def guarded(argv):
-        if not flags.FLAGS["verbosity"].present:  # Orbax and TFDS report every file they touch
-            logging.set_verbosity(logging.WARNING)
+        if not flags.FLAGS["verbosity"].present:
+            # Orbax and TFDS report every file they touch; what this library logs is for the user.
+            logging.set_verbosity(logging.ERROR)
+            standard_logging.getLogger("nfnets_jax").setLevel(standard_logging.INFO)
         try:
             return main(argv)
         except (ConfigError, WorkdirError, OSError) as error:
@@ -33,8 +36,17 @@ def fail(error: Exception | str, status: int = 2) -> None:
 def require(**values) -> None:
     """Ends the program if a flag that it needs was not given."""
     for name, value in values.items():
-        if not value:
+        if value is None:
             fail(f"--{name} is missing; --help shows what this program takes")
+
+
+def read_config(flag: flags.FlagHolder) -> config_dict.ConfigDict:
+    """The config that `--config` names; ends the program if it was not given or has errors."""
+    require(config=flag.value)
+    try:
+        return config_dict.ConfigDict(flag.value.to_dict())
+    except Exception as error:  # a file that is not there answers every access with its error
+        fail(" ".join(str(error).split()))
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
@@ -53,14 +65,16 @@ def _explain_config(argv: Sequence[str]) -> None:
     if not file:
         fail("--config.FIELD=VALUE changes a field of --config=FILE, which is missing")
     values = flags.FlagValues()
-    holder = config_flags.DEFINE_config_file("config", flag_values=values, lock_config=True)
+    holder = config_flags.DEFINE_config_file("config", flag_values=values)
+    alone = [argv[0], file[-1]]
+    given, sys.argv = sys.argv, alone  # ml_collections looks for overrides there
     try:
-        values([argv[0], *file[-1:]])
-        config = holder.value
-        if config is None:
-            raise OSError(f"cannot load {file[-1]}")
+        values(alone)
     except Exception as error:
         fail(f"{file[-1]}: {type(error).__name__}: {error}")
+    finally:
+        sys.argv = given
+    config = read_config(holder)
     for argument in argv[1:]:
         if not argument.lstrip("-").startswith("config."):
             continue

@@ -35,7 +35,8 @@ def main(argv: list[str]) -> None:
     """Runs the program; the flags are above."""
     if len(argv) > 1:
         command_line.fail(f"unexpected argument {argv[1]!r}; see --help")
-    command_line.require(config=_CONFIG.value, workdir=_WORKDIR.value)
+    given = command_line.read_config(_CONFIG)
+    command_line.require(workdir=_WORKDIR.value)
 
     # JAX and the library are loaded after the flags are known to be right.
     import jax
@@ -50,14 +51,14 @@ def main(argv: list[str]) -> None:
     except ValueError as error:
         command_line.fail(error)
     cache = compilation.enable_compilation_cache()
-    config = config_lib.check_config(_CONFIG.value, jax.device_count())
+    config = config_lib.check_config(given, jax.device_count())
+    experiment = tasks.create(config, jax.process_index(), jax.process_count())
     is_writer = jax.process_index() == 0
     if is_writer:
         lock = workdir.open_workdir(_WORKDIR.value, config)
         print(f"{place}, {jax.device_count()} x {jax.devices()[0].device_kind}; "
               f"compilation cache {cache}", flush=True)
     try:
-        experiment = tasks.create(config, jax.process_index(), jax.process_count())
         result = loop.train(experiment, config, _WORKDIR.value, mesh.make_mesh())
     except loop.NonFiniteLossError as error:
         command_line.fail(error, status=3)
@@ -70,8 +71,8 @@ def main(argv: list[str]) -> None:
         os._exit(1)
     if is_writer:
         if result.stopped_by is None:
-            print(f"test accuracy {result.metrics['accuracy']:.2%} after {result.step} steps; "
-                  f"figures are in {os.path.join(_WORKDIR.value, 'figures')}")
+            print(f"{experiment.evaluation_split} accuracy {result.metrics['accuracy']:.2%} after "
+                  f"{result.step} steps; figures are in {os.path.join(_WORKDIR.value, 'figures')}")
         os.close(lock)
 
 

@@ -14,6 +14,7 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 import jmp
+import numpy as np
 import optax
 
 from nfnets_jax import data, nets, optim
@@ -294,7 +295,7 @@ def _check_network(network: Mapping[str, Any], num_classes: int) -> dict[str, An
     try:
         nets.create(name, num_classes, **overrides)
     except ValueError as error:
-        raise ConfigError(f"network: {error}") from None
+        raise ConfigError(f"network.{error}") from None
     defaults.pop("cross_replica_axis", None)
     return {"name": name, **defaults, **overrides}
 
@@ -390,26 +391,45 @@ def _count(dataset: Mapping[str, Any], field: str) -> int:
 
 
 def _draw_signal_propagation(config, preprocess, train_batches, state: State, path: str) -> None:
-    """Draws the signal propagation plot of a state on the first images of the training set.
-
-    At initialisation every `skip_gain` is 0 and the network would show nothing but its shortcuts;
-    as in the paper the gains are set to 1 there. Later the trained gains are left in place.
-    """
-    info = data.info(config["dataset"]["name"])
-    network = nets.create(**config["network"], num_classes=info.num_classes)
-    is_initial = int(state.step) == 0
-    params = state.params
-    if is_initial:
-        params = signal_propagation.with_unit_skip_gain(params)
     batches = train_batches(0)
-    # Enough images for the statistics of a channel, few enough for a laptop at 224 pixels.
-    count = max(4, min(256, 2**21 // config["dataset"]["image_size"] ** 2))
-    images = preprocess(next(batches)["image"][:count])
-    measured = signal_propagation.measure(network, params, state.network_state, images)
-    signal_propagation_report.plot(
-        measured,
-        nets.expected_variance(**config["network"]) if is_initial else None,
-        path,
-        f"{config['network']['name']}, "
-        + ("at initialisation, skip gains 1" if is_initial else f"after {int(state.step)} steps"),
-    )
+    images = preprocess(next(batches)["image"][:num_measured_images(config)])
+    draw_signal_propagation(config, state.params, state.network_state, images, path,
+                            step=int(state.step))
+
+
+def num_measured_images(config: dict[str, Any]) -> int:
+    """Enough images for the statistics of a channel, few enough for a laptop at 224 pixels."""
+    return max(4, min(256, 2**21 // config["dataset"]["image_size"] ** 2))
+
+
+def draw_signal_propagation(
+    config: dict[str, Any], params: hk.Params, network_state: hk.State, images: jax.Array,
+    path: str, *, step: int = 0,
+) -> dict[str, np.ndarray]:
+    """Draws the signal propagation plot of a config's network.
+
+    At initialisation (`step=0`) every `skip_gain` is 0 and the network would show nothing but its
+    shortcuts; as in the paper the gains are set to 1 there, and the analytic prediction is drawn.
+    Later the trained gains are left in place.
+
+    Args:
+      config: checked.
+      params, network_state: of the config's network.
+      images: float32 [N, H, W, C], normalised.
+      path: of the picture.
+      step: that the parameters were taken at.
+
+    Returns:
+      What was measured (`analysis.signal_propagation.measure`).
+    """
+    name = config["network"]["name"]
+    network = nets.create(
+        **config["network"], num_classes=data.info(config["dataset"]["name"]).num_classes)
+    expected, when = None, f"after {step} steps"
+    if step == 0:
+        params = signal_propagation.with_unit_skip_gain(params)
+        expected = nets.expected_variance(**config["network"])
+        when = "at initialisation, skip gains 1"
+    measured = signal_propagation.measure(network, params, network_state, images)
+    signal_propagation_report.plot(measured, expected, path, f"{name}, {when}")
+    return measured

@@ -1,0 +1,39 @@
+"""Wide-ResNets on CIFAR-10, with and without normalization (the setting of arXiv 2002.10444).
+
+Reproduces: the training protocol of SkipInit's CIFAR-10 studies as it was recalled, not read:
+    200 epochs, L2 5e-4, the learning rate constant for half of them and then halved every ten.
+Published accuracy: empty, the tables could not be read.
+Variants: the name of any network for 32-pixel images. SkipInit, the default, takes the learning
+    rate 2^-2; a batch-normalized network bears 2^-1, a normalizer-free one was not tuned here.
+Time: not measured; CIFAR-10 has to be prepared first (the program says how).
+
+    python -m nfnets_jax.train --config=experiments/cifar10/wide_resnet.py:skipinit_wrn_16_4 \\
+        --workdir=runs/cifar10_skipinit_wrn_16_4
+"""
+
+from nfnets_jax.config import default_config
+
+
+def get_config(network: str = "skipinit_wrn_16_4"):
+    """The config of the run; `network` is a name of `nfnets_jax.nets.names()`."""
+    config = default_config("classification")
+
+    config.network.name = network
+
+    config.dataset.name = "cifar10"
+    config.dataset.crop_padding = 4
+    config.dataset.flip = True
+    config.batch_size = 128
+    config.evaluation_batch_size = 1000
+
+    config.num_epochs = 200.0
+    config.optimizer.learning_rate = 0.5 if network.startswith("bn_") else 0.25
+    config.optimizer.weight_decay = 5e-4
+    config.schedule.name = "halving"
+    config.schedule.warmup_epochs = 0.0
+    config.label_smoothing = 0.0
+
+    config.log_every = 100
+    config.evaluate_every = 3910  # ten epochs
+    config.checkpoint_every = 391
+    return config

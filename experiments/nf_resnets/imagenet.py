@@ -1,0 +1,46 @@
+"""NF-ResNets and their baselines on ImageNet (the setting of arXiv 2101.08692, table 1).
+
+Reproduces: batch 1024, 90 epochs, 224 pixels, without extra regularisation. Optimizer, schedule
+    and the exclusions from weight decay are those of the authors' released configuration; the
+    weight decay 5e-5 of the normalizer-free rows is recalled, 1e-4 of the others is released.
+Published accuracy: empty, the table could not be read.
+Variants: {nf,bn,skipinit,fixup}_resnet{50,101,152,200,288}.
+Hardware: written for 8 or more accelerators; not run at this size by us. ImageNet has to be
+    prepared first (the program says how).
+
+    python -m nfnets_jax.train --config=experiments/nf_resnets/imagenet.py:nf_resnet50 \\
+        --workdir=runs/imagenet_nf_resnet50
+
+The "Reg." columns add `--config.network.stochastic_depth_rate=0.1` and
+`--config.network.dropout_rate=0.25` (the latter recalled).
+"""
+
+from nfnets_jax.config import default_config
+
+
+def get_config(network: str = "nf_resnet50"):
+    """The config of the run; `network` is a name of `nfnets_jax.nets.names()`."""
+    config = default_config("classification")
+
+    config.network.name = network
+
+    config.dataset.name = "imagenet2012"
+    config.dataset.image_size = 224
+    config.dataset.random_resized_crop = True
+    config.dataset.flip = True
+    config.dataset.loader_threads = 64
+    config.batch_size = 1024
+    config.evaluation_batch_size = 1024
+    config.precision = "bfloat16"
+
+    config.num_epochs = 90.0
+    config.optimizer.learning_rate = 0.4  # 0.1 for each 256 images of the batch
+    config.optimizer.weight_decay = 5e-5 if network.startswith("nf_") else 1e-4
+    config.schedule.name = "cosine"
+    config.schedule.warmup_epochs = 5.0
+    config.label_smoothing = 0.1
+
+    config.log_every = 100
+    config.evaluate_every = 5000
+    config.checkpoint_every = 1000
+    return config

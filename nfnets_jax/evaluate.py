@@ -1,0 +1,84 @@
+"""Evaluates a checkpoint of a finished or running training run.
+
+    python -m nfnets_jax.evaluate --workdir=runs/digits
+    python -m nfnets_jax.evaluate --workdir=runs/digits --checkpoint=best --split=train
+
+    --workdir=DIR                     as given to nfnets_jax.train; nothing is written there
+    --checkpoint=latest|best|STEP     which one
+    --split=NAME                      of the data set; default: the one evaluated in training
+    --follow                          evaluates every new checkpoint until the run is complete
+"""
+
+import json
+import time
+
+from absl import flags
+
+from nfnets_jax import command_line
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "Where the run is kept.")
+_CHECKPOINT = flags.DEFINE_string("checkpoint", "latest", "latest, best or a step.")
+_SPLIT = flags.DEFINE_string("split", None, "Split to evaluate; default: that of the config.")
+_FOLLOW = flags.DEFINE_bool("follow", False, "Wait for new checkpoints until the run is complete.")
+_SECONDS_BETWEEN_LOOKS = 5.0
+
+
+def main(argv: list[str]) -> None:
+    """Runs the program; the flags are above. Prints one JSON line for each checkpoint."""
+    if len(argv) > 1:
+        command_line.fail(f"unexpected argument {argv[1]!r}; see --help")
+    command_line.require(workdir=_WORKDIR.value)
+
+    import jax
+
+    from nfnets_jax import config as config_lib
+    from nfnets_jax import tasks
+    from nfnets_jax.training import compilation, loop, workdir
+    from nfnets_jax.training import mesh as mesh_lib
+    from nfnets_jax.training.checkpoints import Checkpoints
+
+    compilation.enable_compilation_cache()
+    config = config_lib.check_config(workdir.read_config(_WORKDIR.value), jax.device_count())
+    experiment = tasks.create(config)
+    split = _SPLIT.value or experiment.evaluation_split
+    mesh = mesh_lib.make_mesh()
+    programs = loop.map_task(experiment.task, mesh)
+    like = loop.abstract_state(programs, experiment, config["seed"], mesh)
+    checkpoints = Checkpoints(f"{_WORKDIR.value}/checkpoints", read_only=True,
+                              best_metric=experiment.best_metric)
+
+    def evaluate(step):
+        state = checkpoints.restore(step, like).state
+        try:
+            batches = experiment.evaluation_batches(split)
+        except ValueError as error:
+            command_line.fail(f"--split={split}: {error}")
+        values = loop.evaluate(programs, state, batches, mesh)
+        print(json.dumps({"step": step, "split": split, **values}), flush=True)
+
+    evaluated = _choose(checkpoints)
+    evaluate(evaluated)
+    while _FOLLOW.value and evaluated < experiment.total_steps:
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+        if checkpoints.steps()[-1] > evaluated:
+            evaluated = checkpoints.steps()[-1]
+            evaluate(evaluated)
+
+
+def _choose(checkpoints) -> int:
+    steps = checkpoints.steps()
+    if not steps:
+        command_line.fail(f"--workdir={_WORKDIR.value}: has no checkpoint yet")
+    if _CHECKPOINT.value == "latest":
+        return steps[-1]
+    if _CHECKPOINT.value == "best":
+        best = checkpoints.best_step()
+        return steps[-1] if best is None else best
+    if not _CHECKPOINT.value.isdecimal() or int(_CHECKPOINT.value) not in steps:
+        command_line.fail(f"--checkpoint={_CHECKPOINT.value}: must be latest, best or one of "
+                          f"{', '.join(map(str, steps))}")
+    return int(_CHECKPOINT.value)
+
+
+if __name__ == "__main__":
+    command_line.run(main)

@@ -1,0 +1,84 @@
+"""Draws figures: of a network before it is trained, or of a run.
+
+    python -m nfnets_jax.report signal_propagation --config=experiments/digits/nf_resnet.py
+    python -m nfnets_jax.report signal_propagation --config=... --images=noise --output=plot.png
+    python -m nfnets_jax.report curves --workdir=runs/digits --output=curves.png
+
+    signal_propagation    the three metrics of arXiv 2101.08692 for the config's network at
+                          initialisation, block by block, beside the analytic prediction
+    curves                loss, accuracy and learning rate of a finished or running run
+
+    --config=FILE.py[:VARIANT], --config.FIELD=VALUE    as for nfnets_jax.train
+    --images=data|noise   what is fed to the network: the training set, or N(0, 1) noise, which
+                          needs no data set
+    --output=FILE         .png, .pdf or .svg; default: signal_propagation.png or curves.png
+"""
+
+import os
+
+from absl import flags
+from ml_collections import config_flags
+
+from nfnets_jax import command_line
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "File with get_config(), optionally followed by :VARIANT.", lock_config=True)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Where the run is kept.")
+_IMAGES = flags.DEFINE_enum("images", "data", ["data", "noise"], "What the network is shown.")
+_OUTPUT = flags.DEFINE_string("output", None, "File to draw into.")
+
+
+def main(argv: list[str]) -> None:
+    """Runs the program; the arguments are above."""
+    reports = {"signal_propagation": _signal_propagation, "curves": _curves}
+    if len(argv) != 2 or argv[1] not in reports:
+        command_line.fail(f"name one report: {' or '.join(reports)}; see --help")
+    output = _OUTPUT.value or f"{argv[1]}.png"
+    if os.path.splitext(output)[1] not in (".png", ".pdf", ".svg"):
+        command_line.fail(f"--output={output}: must end in .png, .pdf or .svg")
+    reports[argv[1]](output)
+    print(f"drew {output}")
+
+
+def _signal_propagation(output: str) -> None:
+    given = command_line.read_config(_CONFIG)
+
+    import jax
+
+    from nfnets_jax import config as config_lib
+    from nfnets_jax import data, nets, tasks
+    from nfnets_jax.tasks import classification
+
+    config = config_lib.check_config(given, device_count=1)
+    if config["task"] != "classification":
+        command_line.fail(f"task={config['task']!r}: only classification has a network to measure")
+    if _IMAGES.value == "data":
+        try:
+            experiment = tasks.create(config)
+        except FileNotFoundError as error:
+            command_line.fail(f"{error}\nor use --images=noise")
+        state = experiment.task.init(jax.random.key(config["seed"]), experiment.hyper)
+        experiment.figures["signal_propagation"](state, output)
+        return
+    info = data.info(config["dataset"]["name"])
+    network = nets.create(**config["network"], num_classes=info.num_classes)
+    key_images, key_init = jax.random.split(jax.random.key(config["seed"]))
+    size = config["dataset"]["image_size"]
+    images = jax.random.normal(
+        key_images, (classification.num_measured_images(config), size, size, info.channels))
+    params, network_state = network.init(key_init, images[:2], True)
+    measured = classification.draw_signal_propagation(
+        config, params, network_state, images, output)
+    for name, values in measured.items():
+        print(f"{name}: " + " ".join(f"{value:.3f}" for value in values))
+
+
+def _curves(output: str) -> None:
+    command_line.require(workdir=_WORKDIR.value)
+    from nfnets_jax.reports import curves
+
+    curves.plot(os.path.join(_WORKDIR.value, "metrics.jsonl"), output)
+
+
+if __name__ == "__main__":
+    command_line.run(main)
