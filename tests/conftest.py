@@ -1,0 +1,15 @@
+"""Settings of the whole suite: four virtual devices, and caches of its own."""
+
+import os
+import tempfile
+from pathlib import Path
+
+# Before JAX starts. The tests of one device use the first.
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4")
+os.environ["JAX_PLATFORMS"] = "cpu"
+# Shared by the programs that tests start, so that each is compiled once; new for every session,
+# so that nothing stale is read.
+_CACHE = tempfile.TemporaryDirectory(prefix="nfnets_jax_tests_")
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(_CACHE.name) / "xla")
+os.environ["TFDS_DATA_DIR"] = str(Path(_CACHE.name) / "data")
