@@ -19,13 +19,13 @@ _PREDICATES = {"stem": "is_stem", "residual_branch": "is_residual_branch",
 def average_squared_mean(value: jax.Array) -> jax.Array:
     """Squared mean of each channel over all other axes, averaged over channels; float32 scalar."""
     axes = tuple(range(value.ndim - 1))
-    return jnp.mean(jnp.square(jnp.mean(value.astype(jnp.float32), axes)))
+    return jnp.mean(jnp.square(jnp.mean(value, axes, jnp.float32)))
 
 
 def average_variance(value: jax.Array) -> jax.Array:
     """Biased variance of each channel over all other axes, averaged over channels; float32."""
     axes = tuple(range(value.ndim - 1))
-    return jnp.mean(jnp.var(value.astype(jnp.float32), axes))
+    return jnp.mean(jnp.var(value, axes, jnp.float32))
 
 
 def with_unit_skip_gain(params: hk.Params) -> hk.Params:
@@ -84,8 +84,7 @@ def measure(
     measured: dict[str, list[tuple]] = {name: [] for name in TAGS}
 
     def intercept(
-        next_method: Callable, args: tuple, kwargs: dict[str, Any],
-        context: hk.MethodContext,
+        next_method: Callable, args: tuple, kwargs: dict[str, Any], context: hk.MethodContext,
     ) -> Any:
         module = context.module
         if context.method_name != "__call__":
@@ -95,7 +94,7 @@ def measure(
         output = next_method(*args, **kwargs)
         for name, predicate in predicates.items():
             if predicate is None:
-                selected = isinstance(module, Tag) and module.name == name
+                selected = isinstance(module, Tag) and module.kind == name
             else:
                 selected = predicate(module)
             if selected:
@@ -115,7 +114,7 @@ def measure(
 
 
 def _channel_moments(output: Any, module: hk.Module) -> tuple[jax.Array, jax.Array]:
-    if not isinstance(output, jax.Array):
+    if not isinstance(output, jax.Array | np.ndarray):
         raise ValueError(
             f"module {module.module_name!r} was selected to be measured, but returns "
             f"{type(output).__name__} instead of one array"

@@ -8,7 +8,14 @@ TAGS = ("stem", "residual_branch", "block_output")
 
 
 class Tag(hk.Module):
-    """Identity without parameters or state, which `hk.intercept_methods` can see."""
+    """Identity without parameters or state, which `hk.intercept_methods` can see.
+
+    `kind` is the name given to `tag`; Haiku numbers the module's own name if it is repeated.
+    """
+
+    def __init__(self, kind: str):
+        super().__init__(name=kind)
+        self.kind = kind
 
     def __call__(self, value: jax.Array) -> jax.Array:
         return value
@@ -27,7 +34,7 @@ def tag(name: str, value: jax.Array) -> jax.Array:
     """
     if name not in TAGS:
         raise ValueError(f"tag {name!r} is unknown; allowed: {', '.join(TAGS)}")
-    return Tag(name=name)(value)
+    return Tag(name)(value)
 
 
 class SqueezeExcite(hk.Module):

@@ -31,7 +31,7 @@ def is_branch(module_name):
 
 @pytest.mark.parametrize("block", ["nf", "skipinit"])
 def test_zero_skip_gain_silences_the_branches_and_their_gradients(block, images):
-    network = create(block, classifier_init_std=0.5)
+    network = create(block, depths=(1, 2), classifier_init_std=0.5)
     params, state = initialize(network, images)
 
     @jax.jit
@@ -68,9 +68,9 @@ def test_skip_gain_gradient_is_alpha_times_the_branch_along_the_output_gradient(
         def intercept(next_method, args, kwargs, context):
             output = next_method(*args, **kwargs)
             if isinstance(context.module, Tag) and context.method_name == "__call__":
-                if context.module.name == "residual_branch":
+                if context.module.kind == "residual_branch":
                     branches.append(output)
-                elif context.module.name == "block_output":
+                elif context.module.kind == "block_output":
                     output = output + remaining.pop(0)
             return output
 
