@@ -6,6 +6,8 @@ import numbers
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from nfnets_jax.nets.activations import activation_names
 from nfnets_jax.nets.conv import INITIALIZATION_GAINS
 
@@ -107,7 +109,9 @@ def resolve(name: str, defaults: Mapping[str, Any], overrides: Mapping[str, Any]
                 f"nearest: {nearest(argument, defaults)}"
             )
         check(argument, value)
-    resolved = {**defaults, **overrides}
+    # A NumPy scalar would impose its own precision on what it is multiplied with.
+    plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in overrides.items()}
+    resolved = {**defaults, **plain}
     stages = [tuple(resolved[argument]) for argument in ("widths", "depths", "strides")]
     if len({len(stage) for stage in stages}) > 1:
         raise ValueError(

@@ -17,7 +17,7 @@ from nfnets_jax.nets.layers import SqueezeExcite, StochasticDepth, tag
 from nfnets_jax.nets.weight_standardization import WSConv2D
 
 ConvMaker = Callable[..., hk.Module]
-Norm = Callable[[jax.Array, bool, str], jax.Array]
+Norm = Callable[..., jax.Array]
 
 
 class BlockPlan(NamedTuple):
@@ -98,14 +98,14 @@ class PreActivationBlock(hk.Module):
         bottleneck: bool,
         activation: Activation,
         make_conv: ConvMaker,
-        norm: Norm | None,
-        alpha: float,
-        expected_std: float,
-        skip_gain_init: float | None,
-        se_ratio: float | None,
-        se_multiplier: float,
         stochastic_depth_rate: float,
         scale_by_keep: bool,
+        norm: Norm | None = None,
+        alpha: float = 1.0,
+        expected_std: float = 1.0,
+        skip_gain_init: float | None = None,
+        se_ratio: float | None = None,
+        se_multiplier: float = 1.0,
         name: str | None = None,
     ):
         """Sets the hyperparameters.
@@ -115,14 +115,14 @@ class PreActivationBlock(hk.Module):
           bottleneck: whether the branch is 1x1, 3x3, 1x1; two 3x3 otherwise.
           activation: applied before each convolution.
           make_conv: called as `make_conv(channels, kernel_size, stride, name=...)`.
-          norm: called as `norm(inputs, is_training, name)` before each activation, or None.
+          stochastic_depth_rate: probability with which an example's branch is dropped.
+          scale_by_keep: whether kept branches are divided by the probability of keeping.
+          norm: called as `norm(inputs, is_training, name=...)` before each activation, or None.
           alpha: fixed scale of the branch.
           expected_std: fixed standard deviation that the activated input is divided by.
           skip_gain_init: initial value of the branch's trained scalar; None for no such scalar.
           se_ratio: width of the squeeze-and-excite layer at the end of the branch; None for none.
           se_multiplier: of the squeeze-and-excite gate.
-          stochastic_depth_rate: probability with which an example's branch is dropped.
-          scale_by_keep: whether kept branches are divided by the probability of keeping.
           name: of the module.
         """
         super().__init__(name=name)
@@ -144,7 +144,7 @@ class PreActivationBlock(hk.Module):
 
         def activate(value, i):
             if self.norm is not None:
-                value = self.norm(value, is_training, f"bn{i}")
+                value = self.norm(value, is_training, name=f"bn{i}")
             return self.activation(value)
 
         channels, stride = self.plan.channels, self.plan.stride

@@ -75,70 +75,44 @@ class ResNet(hk.Module):
         # that initialization already accounts for an unscaled ReLU.
         standardized = block == "nf" and block_arguments["weight_standardization"]
         self.activation = find_activation(activation, scaled=standardized)
-        shared = dict(
-            bottleneck=bottleneck, activation=self.activation, scale_by_keep=scale_by_keep
-        )
-        if block == "fixup":
-            self.make_stem_conv = blocks.make_plain_conv(with_bias=False, weight_init="lecun")
-            make_block = functools.partial(
-                blocks.FixUpBlock, num_blocks=len(self.plan), **shared
-            )
-        elif block == "nf":
-            make_conv = blocks.make_ws_conv
-            if not standardized:
-                make_conv = blocks.make_plain_conv(with_bias=True, weight_init="he")
+        se_ratio = block_arguments["se_ratio"] if block_arguments.get("use_se") else None
+        weight_init = block_arguments.get("weight_init", "lecun")
+        self.make_stem_conv = blocks.make_plain_conv(False, weight_init)
+        if block == "nf":
+            make_conv = blocks.make_plain_conv(True, "he")
+            if standardized:
+                make_conv = blocks.make_ws_conv
             self.make_stem_conv = make_conv
             make_block = functools.partial(
                 blocks.PreActivationBlock,
                 make_conv=make_conv,
-                norm=None,
                 alpha=block_arguments["alpha"],
                 skip_gain_init=block_arguments["skip_gain_init"],
-                se_ratio=block_arguments["se_ratio"] if block_arguments["use_se"] else None,
+                se_ratio=se_ratio,
                 se_multiplier=2.0,
-                **shared,
             )
         elif block == "skipinit":
-            weight_init = block_arguments["weight_init"]
-            self.make_stem_conv = blocks.make_plain_conv(
-                block_arguments["stem_bias"], weight_init
-            )
+            self.make_stem_conv = blocks.make_plain_conv(block_arguments["stem_bias"], weight_init)
             make_block = functools.partial(
                 blocks.PreActivationBlock,
                 make_conv=blocks.make_plain_conv(block_arguments["conv_bias"], weight_init),
-                norm=None,
-                alpha=1.0,
-                expected_std=1.0,
                 skip_gain_init=block_arguments["skip_gain_init"],
-                se_ratio=None,
-                se_multiplier=1.0,
-                **shared,
             )
         elif block == "bn":
-            self.make_stem_conv = blocks.make_plain_conv(False, block_arguments["weight_init"])
-
-            def norm(inputs, is_training, name):
-                return batch_norm(
-                    inputs,
-                    is_training,
-                    decay_rate=block_arguments["bn_decay_rate"],
-                    eps=block_arguments["bn_eps"],
-                    cross_replica_axis=block_arguments["cross_replica_axis"],
-                    name=name,
-                )
-
-            self.norm = norm
+            self.norm = functools.partial(
+                batch_norm,
+                decay_rate=block_arguments["bn_decay_rate"],
+                eps=block_arguments["bn_eps"],
+                cross_replica_axis=block_arguments["cross_replica_axis"],
+            )
             make_block = functools.partial(
                 blocks.PreActivationBlock,
                 make_conv=self.make_stem_conv,
-                norm=norm,
-                alpha=1.0,
-                expected_std=1.0,
-                skip_gain_init=None,
-                se_ratio=block_arguments["se_ratio"] if block_arguments["use_se"] else None,
-                se_multiplier=1.0,
-                **shared,
+                norm=self.norm,
+                se_ratio=se_ratio,
             )
+        elif block == "fixup":
+            make_block = functools.partial(blocks.FixUpBlock, num_blocks=len(self.plan))
         else:
             raise ValueError(f"block={block!r} is unknown; allowed: nf, skipinit, fixup, bn")
 
@@ -146,7 +120,14 @@ class ResNet(hk.Module):
         variances = blocks.expected_variances(self.plan, block_arguments.get("alpha", 0.0))
         for plan, variance in zip(self.plan, variances[:-1], strict=True):
             rate = stochastic_depth_rate * plan.index / len(self.plan)
-            arguments = dict(plan=plan, stochastic_depth_rate=rate, name=f"block_{plan.index}")
+            arguments = dict(
+                plan=plan,
+                bottleneck=bottleneck,
+                activation=self.activation,
+                stochastic_depth_rate=rate,
+                scale_by_keep=scale_by_keep,
+                name=f"block_{plan.index}",
+            )
             if block == "nf":
                 arguments["expected_std"] = variance**0.5
             self.block_makers.append(functools.partial(make_block, **arguments))
@@ -174,7 +155,7 @@ class ResNet(hk.Module):
         for make_block in self.block_makers:
             x = make_block()(x, is_training)
         if self.norm is not None:
-            x = self.norm(x, is_training, "final_bn")
+            x = self.norm(x, is_training, name="final_bn")
         if self.block != "fixup":
             x = self.activation(x)
         features = jnp.mean(x.astype(jnp.float32), axis=(1, 2))
