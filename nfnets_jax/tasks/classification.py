@@ -203,7 +203,7 @@ def create_task(
             ema_params = optax.incremental_update(params, ema_params, 1.0 - decay)
         metrics = metrics | {
             "learning_rate": state.hyper["learning_rate"] * schedule(state.step),
-            "gradient_norm": optax.global_norm(grads),
+            "gradient_norm": optax.tree.norm(grads),
         }
         state = State(
             state.step + 1, params, network_state, opt_state, ema_params, state.hyper)

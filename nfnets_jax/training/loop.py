@@ -150,7 +150,7 @@ def evaluate(programs: Programs, state: RunState, batches: Iterable, mesh: Mesh)
       The mean of every metric over the examples, and `count`, how many there were.
     """
     sums, in_flight = [], InFlight(mesh)
-    for batch in prefetch_to_device(batches, sharding(mesh, SHARDED)):
+    for batch in prefetch_to_device(iter(batches), sharding(mesh, SHARDED)):
         sums.append(programs.evaluate(state, batch))
         in_flight.add(sums[-1])
     totals = {key: sum(float(s[key]) for s in jax.device_get(sums)) for key in sums[0]}

@@ -1,0 +1,93 @@
+"""What is read back is what was written, or it is noticed."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from nfnets_jax.training.checkpoints import Checkpoints, DamagedCheckpointError, fingerprint
+
+
+def make_state(value=0.0):
+    return {"w": jnp.full((64, 64), value) + jnp.arange(64.0), "step": jnp.int32(7),
+            "half": jnp.arange(6, dtype=jnp.bfloat16), "flag": jnp.array([True, False])}
+
+
+def like(state):
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state)
+
+
+@pytest.fixture
+def checkpoints(tmp_path):
+    manager = Checkpoints(tmp_path / "checkpoints", keep=2)
+    yield manager
+    manager.close()
+
+
+def test_fingerprint_sees_any_flipped_bit_and_any_swap():
+    state = make_state()
+    original = int(fingerprint(state))
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        words = np.asarray(state["w"]).copy().view(np.uint32)
+        words.flat[rng.integers(words.size)] ^= np.uint32(1) << rng.integers(32, dtype=np.uint32)
+        assert int(fingerprint({**state, "w": jnp.asarray(words.view(np.float32))})) != original
+    assert int(fingerprint({**state, "w": state["w"][::-1]})) == original  # equal rows
+    assert int(fingerprint({**state, "w": state["w"][:, ::-1]})) != original
+    assert int(fingerprint({**state, "flag": ~state["flag"]})) != original
+
+
+def test_last_two_and_the_best_are_kept(checkpoints):
+    for step, accuracy in [(10, 0.2), (20, 0.9), (30, None), (40, 0.3), (50, 0.4)]:
+        checkpoints.save(step, make_state(step), accuracy and {"accuracy": accuracy})
+    checkpoints.wait()
+    assert checkpoints.steps() == [20, 40, 50]
+    assert checkpoints.best_step() == 20
+    restored = checkpoints.restore_latest(like(make_state()))
+    assert restored.step == 50
+    jax.tree.map(np.testing.assert_array_equal, restored.state, make_state(50))
+
+
+def _truncate(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0x10
+    path.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize("damage", [_truncate, _flip, lambda path: path.unlink()])
+@pytest.mark.parametrize("which", ["largest", "smallest"])
+def test_damaged_latest_is_reported_and_the_one_before_is_used(
+        checkpoints, damage, which, tmp_path, caplog):
+    for step in (1, 2):
+        checkpoints.save(step, make_state(step))
+    checkpoints.wait()
+    files = [p for p in (tmp_path / "checkpoints" / "00000002" / "default").rglob("d/*")]
+    damage(sorted(files, key=lambda p: p.stat().st_size)[-1 if which == "largest" else 0])
+    restored = checkpoints.restore_latest(like(make_state()))
+    if restored.step == 2:  # the file was not needed: then the state must be whole
+        jax.tree.map(np.testing.assert_array_equal, restored.state, make_state(2))
+        return
+    assert restored.step == 1
+    assert "step 2 is damaged" in caplog.text
+    jax.tree.map(np.testing.assert_array_equal, restored.state, make_state(1))
+    checkpoints.save(2, make_state(5))  # the step can be written again
+    checkpoints.wait()
+    assert float(checkpoints.restore_latest(like(make_state())).state["w"][0, 0]) == 5
+
+
+def test_no_checkpoint_left_to_read_is_an_error(checkpoints, tmp_path):
+    checkpoints.save(1, make_state())
+    checkpoints.wait()
+    for path in (tmp_path / "checkpoints" / "00000001").rglob("d/*"):
+        path.unlink()
+    with pytest.raises(DamagedCheckpointError, match="choose another --workdir"):
+        checkpoints.restore_latest(like(make_state()))
+
+
+def test_none_without_any_checkpoint(checkpoints):
+    assert checkpoints.restore_latest(like(make_state())) is None
