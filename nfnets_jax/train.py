@@ -62,6 +62,10 @@ def main(argv: list[str]) -> None:
         result = loop.train(experiment, config, _WORKDIR.value, mesh.make_mesh())
     except loop.NonFiniteLossError as error:
         command_line.fail(error, status=3)
+    except OSError as error:
+        # An ordinary exit would try to write what is left, and complain again.
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        os._exit(2)
     except Exception:
         if jax.process_count() == 1:
             raise

@@ -33,11 +33,21 @@ class MetricsWriter:
             str(Path(workdir) / "tensorboard"), purge_step=resume_step + 1 if resume_step else None)
 
     def write(self, step: int, kind: str, values: Mapping[str, float]) -> None:
-        """Writes one record: `{"step": 100, "kind": "train", "loss": 1.2, ...}`."""
-        self._file.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
-        for name, value in values.items():
-            self._board.add_scalar(f"{kind}/{name}", value, step)
-        self._board.flush()
+        """Writes one record: `{"step": 100, "kind": "train", "loss": 1.2, ...}`.
+
+        Raises:
+          OSError: if the disk is full; says what to do.
+        """
+        try:
+            self._file.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
+            for name, value in values.items():
+                self._board.add_scalar(f"{kind}/{name}", value, step)
+            self._board.flush()
+        except OSError as error:
+            raise OSError(
+                f"the metrics of step {step} could not be written to {self._file.name} "
+                f"({error.strerror}). Free some space and run the same command again: it continues "
+                "from the last checkpoint.") from error
 
     def close(self) -> None:
         """Closes both files."""

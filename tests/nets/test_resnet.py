@@ -21,8 +21,23 @@ def create(block, **overrides):
     return nets.create(f"{block}_resnet_digits", NUM_CLASSES, **{**SMALL, **overrides})
 
 
-def initialize(network, images, seed=0):
-    return network.init(jax.random.key(seed), images, True)
+def initialize(network, images):
+    return network.init(jax.random.key(0), images, True)
+
+
+def initialize_quickly(network, images):
+    """N(0, 1 / fan_in) weights from NumPy, since compiling Haiku's draws takes seconds."""
+    shapes, state = jax.eval_shape(lambda x: initialize(network, x), images)
+    rng = np.random.default_rng(0)
+
+    def draw(module_name, name, leaf):
+        if name == "w":
+            stddev = np.prod(leaf.shape[:-1]) ** -0.5
+            return rng.normal(0.0, stddev, leaf.shape).astype(leaf.dtype)
+        return np.full(leaf.shape, name in ("gain", "scale"), leaf.dtype)
+
+    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), state)
+    return hk.data_structures.map(draw, shapes), zeros
 
 
 def is_branch(module_name):
@@ -31,8 +46,8 @@ def is_branch(module_name):
 
 @pytest.mark.parametrize("block", ["nf", "skipinit"])
 def test_zero_skip_gain_silences_the_branches_and_their_gradients(block, images):
-    network = create(block, depths=(1, 2), classifier_init_std=0.5)
-    params, state = initialize(network, images)
+    network = create(block, depths=(1, 2))
+    params, state = initialize_quickly(network, images)
 
     @jax.jit
     def logits_and_gradients(params):
@@ -59,8 +74,8 @@ def test_zero_skip_gain_silences_the_branches_and_their_gradients(block, images)
 
 def test_skip_gain_gradient_is_alpha_times_the_branch_along_the_output_gradient(images):
     alpha = 0.3
-    network = create("nf", alpha=alpha, classifier_init_std=0.5)
-    params, state = initialize(network, images)
+    network = create("nf", alpha=alpha)
+    params, state = initialize_quickly(network, images)
 
     def loss(params, perturbations):
         branches, remaining = [], list(perturbations)
@@ -107,7 +122,7 @@ def test_stochastic_depth_rate_grows_from_zero(images):
 
 def test_dropout_acts_on_the_logits_and_not_on_the_features(images):
     network = nets.create("nf_resnet_digits", 16, **SMALL, dropout_rate=0.75)
-    params, state = initialize(network, images)
+    params, state = initialize_quickly(network, images)
     identity = dict(w=np.eye(16, dtype=np.float32), b=np.zeros(16, np.float32))
     params = {**params, "nf_resnet/classifier": identity}
     outputs, _ = network.apply(params, state, jax.random.key(3), images, True)
@@ -196,9 +211,9 @@ def test_parameters_are_named_as_in_the_released_code(images):
 @pytest.mark.parametrize("block", ["nf", "skipinit", "fixup", "bn"])
 def test_half_precision_images_give_nearly_the_logits_of_float32(block, images):
     numpy_alpha = dict(alpha=np.float64(0.2)) if block == "nf" else {}
-    network = create(block, classifier_init_std=0.5, **numpy_alpha)
+    network = create(block, **numpy_alpha)
     half_images = images.astype(jnp.bfloat16)
-    params, state = initialize(network, half_images)
+    params, state = initialize_quickly(network, half_images)
     assert {leaf.dtype for leaf in jax.tree.leaves((params, state))} <= {
         np.dtype(np.float32), np.dtype(np.int32)
     }
@@ -212,8 +227,8 @@ def test_half_precision_images_give_nearly_the_logits_of_float32(block, images):
 
 
 def test_batch_statistics_are_averaged_over_the_cross_replica_axis(images):
-    whole, split = create("bn", classifier_init_std=0.5), create("bn", cross_replica_axis="data")
-    params, state = initialize(whole, images)
+    whole, split = create("bn"), create("bn", cross_replica_axis="data")
+    params, state = initialize_quickly(whole, images)
     expected, expected_state = whole.apply(params, state, None, images, True)
 
     def apply(images):
