@@ -105,5 +105,5 @@ def check_space(path: str | os.PathLike, checkpoint_bytes: int, keep: int) -> No
     if free < needed:
         raise WorkdirError(
             f"--workdir={path}: {free / 2**20:.1f} MiB are free there; {keep} checkpoints, the "
-            f"best one and one being written need {needed / 2**20:.1f} MiB. Free some space, choose "
-            "another directory, or lower keep_checkpoints")
+            f"best one and one being written need {needed / 2**20:.1f} MiB. Free some space, "
+            "choose another directory, or lower keep_checkpoints")
