@@ -5,6 +5,7 @@ CONFIG  = experiments/digits/nf_resnet.py
 # A folder for each config, so that no run resumes from another one's checkpoints.
 WORKDIR = runs/$(subst /,_,$(patsubst experiments/%.py,%,$(CONFIG)))
 ARGS    =
+STUDY   =
 EXTRAS  = dev
 VENV    = .venv
 # The interpreter that the environment is made with; empty takes the first suitable one of these.
@@ -17,7 +18,7 @@ STAMP = $(VENV)/.ready-$(EXTRAS)
 # There from before the environment's first file until its last.
 UNFINISHED = $(VENV)/.unfinished
 
-.PHONY: help setup train test lint lock clean new-environment FORCE
+.PHONY: help setup train test claims lint lock clean new-environment FORCE
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1|/p' Makefile | \
@@ -37,6 +38,9 @@ train: setup  ## train CONFIG to the end, into WORKDIR
 
 test: setup  ## run the test suite
 	$(BIN)/python -m pytest $(ARGS)
+
+claims: setup  ## check the claims of STUDY, or of all studies, each with its tolerance
+	$(BIN)/python -m experiments.claims $(STUDY)
 
 lint: setup  ## check the code's style
 	$(BIN)/python -m ruff check .

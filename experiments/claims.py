@@ -1,0 +1,69 @@
+"""Checks what the studies claim, each claim with its tolerance.
+
+    python -m experiments.claims            # all studies; `make claims`
+    python -m experiments.claims digits     # one; `make claims STUDY=digits`
+
+Prints one row for each claim and exits with status 1 if one does not hold. A study's claims are the
+rows that `claims()` in its `experiments/STUDY/claims.py` yields.
+"""
+
+import importlib
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from ml_collections import config_dict
+
+from nfnets_jax import config as config_lib
+from nfnets_jax import tasks
+from nfnets_jax.training import compilation, loop, mesh, workdir
+
+
+class Claim(NamedTuple):
+    """One row.
+
+    Attributes:
+      claim: what is claimed.
+      expected: the number or range, with its provenance where it is not our own.
+      measured: what came out.
+      holds: whether it is within the tolerance.
+    """
+
+    claim: str
+    expected: str
+    measured: str
+    holds: bool
+
+
+def train(config: config_dict.ConfigDict) -> dict[str, float]:
+    """Trains a config in a temporary folder and returns its last evaluation."""
+    grid = mesh.make_mesh()
+    checked = config_lib.check_config(config, grid.devices.size)
+    with tempfile.TemporaryDirectory() as directory:
+        workdir.open_workdir(directory, checked)
+        return loop.train(tasks.create(checked), checked, directory, grid).metrics
+
+
+def main() -> int:
+    """Runs the claims of the studies named on the command line, or of all; returns the status."""
+    studies = sys.argv[1:] or sorted(
+        file.parent.name for file in Path(__file__).parent.glob("*/claims.py"))
+    compilation.enable_compilation_cache()
+    rows = []
+    for study in studies:
+        try:
+            module = importlib.import_module(f"experiments.{study}.claims")
+        except ModuleNotFoundError as error:
+            print(f"error: study {study!r} has no claims ({error})", file=sys.stderr)
+            return 2
+        rows += [(study, claim) for claim in module.claims()]
+    print("\n| study | claim | expected | measured | verdict |\n|---|---|---|---|---|")
+    for study, row in rows:
+        verdict = "holds" if row.holds else "MISSED"
+        print(f"| {study} | {row.claim} | {row.expected} | {row.measured} | {verdict} |")
+    return 0 if all(row.holds for _, row in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
