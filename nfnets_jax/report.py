@@ -20,6 +20,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from nfnets_jax import command_line
+from nfnets_jax.reports import figures
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "File with get_config(), optionally followed by :VARIANT.", lock_config=True)
@@ -34,8 +35,10 @@ def main(argv: list[str]) -> None:
     if len(argv) != 2 or argv[1] not in reports:
         command_line.fail(f"name one report: {' or '.join(reports)}; see --help")
     output = _OUTPUT.value or f"{argv[1]}.png"
-    if os.path.splitext(output)[1] not in (".png", ".pdf", ".svg"):
-        command_line.fail(f"--output={output}: must end in .png, .pdf or .svg")
+    try:
+        figures.check_format(output)
+    except ValueError as error:
+        command_line.fail(f"--output={error}")
     reports[argv[1]](output)
     print(f"drew {output}")
 
@@ -76,8 +79,13 @@ def _signal_propagation(output: str) -> None:
 def _curves(output: str) -> None:
     command_line.require(workdir=_WORKDIR.value)
     from nfnets_jax.reports import curves
+    from nfnets_jax.training import workdir
 
-    curves.plot(os.path.join(_WORKDIR.value, "metrics.jsonl"), output)
+    workdir.read_config(_WORKDIR.value)
+    try:
+        curves.plot(os.path.join(_WORKDIR.value, "metrics.jsonl"), output)
+    except ValueError as error:
+        command_line.fail(error)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@
     --workdir=DIR                   config, metrics, checkpoints and figures go here
 
 The same command again continues an interrupted run, and ends with the same parameters, bit for
-bit, as one that was never interrupted. SIGTERM or Ctrl-C saves and exits.
+bit, as one that was never interrupted. SIGTERM saves and exits with status 0, Ctrl-C with 130.
 
 On several machines run the same command on each; on a TPU pod or under Slurm the processes find
 each other, elsewhere give --coordinator_address, --num_processes and --process_id.
@@ -78,6 +78,8 @@ def main(argv: list[str]) -> None:
             print(f"{experiment.evaluation_split} accuracy {result.metrics['accuracy']:.2%} after "
                   f"{result.step} steps; figures are in {os.path.join(_WORKDIR.value, 'figures')}")
         os.close(lock)
+    if result.stopped_by == "SIGINT":
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """Learning curves of a run, from its metrics file."""
 
 import os
-from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from nfnets_jax.reports import figures
 from nfnets_jax.training.metrics import read_metrics
 
 
@@ -13,9 +13,14 @@ def plot(metrics_path: str | os.PathLike, path: str | os.PathLike) -> None:
 
     Args:
       metrics_path: the `metrics.jsonl` of a run.
-      path: of the PNG, written atomically.
+      path: of the picture; its suffix says the format.
+
+    Raises:
+      ValueError: if nothing has been logged yet, or the suffix names no format.
     """
     records = read_metrics(metrics_path)
+    if not records:
+        raise ValueError(f"{metrics_path}: nothing has been logged yet")
     panels = [name for name in ("loss", "accuracy", "learning_rate")
               if any(name in record for record in records)]
     figure = Figure(figsize=(4 * len(panels), 3.2), layout="constrained")
@@ -29,6 +34,4 @@ def plot(metrics_path: str | os.PathLike, path: str | os.PathLike) -> None:
         axes.set_title(name.replace("_", " "))
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
-    temporary = Path(f"{path}.tmp")
-    figure.savefig(temporary, format="png", dpi=120)
-    os.replace(temporary, path)
+    figures.save(figure, path)

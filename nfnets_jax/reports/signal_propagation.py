@@ -1,13 +1,13 @@
 """Signal propagation plots (Brock et al. 2021, arXiv 2101.08692, section 3)."""
 
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+
+from nfnets_jax.reports import figures
 
 _PANELS = (
     ("average_squared_mean", "Squared mean of block output"),
@@ -38,15 +38,11 @@ def plot(
       ValueError: if a quantity is missing from `measured`, if its length does not agree with that
         of `expected`, or if the suffix names no format that can be written.
     """
-    path = os.fspath(path)
-    suffix = os.path.splitext(path)[1]
-    if suffix not in (".png", ".pdf", ".svg"):
-        raise ValueError(f"path={path!r} must end in .png, .pdf or .svg")
+    figures.check_format(path)
     missing = sorted({name for name, *_ in _PANELS} - set(measured))
     if missing:
         raise ValueError(f"measured has no {', '.join(missing)}; pass what measure() returns")
     figure = Figure(figsize=(12.0, 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
     figure.suptitle(title)
     for axes, (name, label) in zip(figure.subplots(1, 3, sharex=True), _PANELS, strict=True):
         values = np.asarray(measured[name], float)
@@ -70,7 +66,7 @@ def plot(
         axes.grid(axis="y", alpha=0.3, linewidth=0.5)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2,
                   frameon=False)
-    _save_atomically(figure, path, suffix)
+    figures.save(figure, path)
 
 
 def _upper_limit(axes) -> float:
@@ -78,17 +74,3 @@ def _upper_limit(axes) -> float:
     finite = data[np.isfinite(data)]
     # At least 0.1, so that a squared mean of nearly zero looks like nearly zero.
     return max(1.08 * finite.max(initial=0.0), 0.1)
-
-
-def _save_atomically(figure: Figure, path: str, suffix: str) -> None:
-    folder = os.path.dirname(os.path.abspath(path))
-    os.makedirs(folder, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=".plot-", suffix=suffix)
-    os.close(descriptor)
-    try:
-        figure.savefig(temporary, dpi=150)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise

@@ -201,9 +201,9 @@ def train(experiment: Experiment, config: dict, workdir: str | os.PathLike, mesh
         metrics: dict[str, float] = {}
 
         def log(step):
+            values = jax.device_get(pending)
             progress.stop_clock()
-            if pending:
-                values = jax.device_get(pending)
+            if values:
                 _check_finite(values, step - len(values), checkpoints)
                 means, rate = mean_of(values), progress.rate()
                 writer.write(step, "train", {**means, "examples_per_second": rate})

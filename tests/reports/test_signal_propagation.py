@@ -42,7 +42,7 @@ def test_a_failed_plot_leaves_the_old_file_and_nothing_else(tmp_path, measured, 
     wrong = nets.expected_variance("nf_resnet101")
     with pytest.raises(ValueError, match=r"has 34 values and measured has 17"):
         plot(measured, wrong, path, "")
-    with pytest.raises(ValueError, match="must end in .png, .pdf or .svg"):
+    with pytest.raises(ValueError, match="must end in .png, .pdf, .svg"):
         plot(measured, expected, tmp_path / "plot.txt", "")
     with pytest.raises(ValueError):
         plot(measured, expected, path, "$unfinished_{math$")
