@@ -4,9 +4,11 @@ import os
 import tempfile
 from pathlib import Path
 
-# Before JAX starts. The tests of one device use the first.
+# Before JAX starts. The tests of one device use the first. Compiling takes longer here than
+# running, so the compiler is asked for less; the programs that tests start run with its defaults.
 os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4")
+    os.environ.get("XLA_FLAGS", "")
+    + " --xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0")
 os.environ["JAX_PLATFORMS"] = "cpu"
 # Shared by the programs that tests start, so that each is compiled once; new for every session,
 # so that nothing stale is read.

@@ -7,17 +7,15 @@ import sys
 import threading
 import time
 
-import jax
 import numpy as np
 import pytest
-from jax.sharding import NamedSharding
-from jax.sharding import PartitionSpec as P
 
 from nfnets_jax import data
+from nfnets_jax.training import mesh
 
 
 def _sharding():
-    return NamedSharding(jax.make_mesh((jax.device_count(),), ("data",)), P("data"))
+    return mesh.sharding(mesh.make_mesh(), mesh.SHARDED)
 
 
 def _count(total=None):

@@ -52,7 +52,7 @@ def test_evaluate_repeats_the_last_evaluation(uninterrupted):
 
 
 def test_second_start_says_what_the_cache_saved_and_ends_at_once(uninterrupted, tmp_path):
-    status, output = run(tmp_path / "again", "--config.num_epochs=0.6")
+    status, output = run(tmp_path / "again")
     assert status == 0 and "s saved" in output, output
     status, output = run(uninterrupted)
     assert status == 0 and "continuing from the checkpoint of step 45" in output, output
@@ -76,7 +76,8 @@ def test_kill_at_random_moments_and_in_the_middle_of_a_save(uninterrupted, tmp_p
         if moment is has_logged:
             time.sleep(rng.uniform(0, 0.5))
         process.kill()
-        finish(process)
+        status, _ = finish(process)
+        assert status == -signal.SIGKILL
     status, output = run(directory)
     assert status == 0, output
     assert_same_bits(final_state(directory), final_state(uninterrupted))
@@ -147,7 +148,7 @@ def test_two_processes_train_evaluate_and_resume_like_one(uninterrupted, tmp_pat
     def start_both():
         address = f"127.0.0.1:{programs.free_port()}"
         return [start(directory, f"--coordinator_address={address}", "--num_processes=2",
-                      f"--process_id={i}", devices=2) for i in range(2)]
+                      f"--process_id={i}") for i in range(2)]
 
     first, second = start_both()
     wait_for(lambda: (directory / "checkpoints" / "00000010").exists(), first)
@@ -171,7 +172,7 @@ def test_two_processes_train_evaluate_and_resume_like_one(uninterrupted, tmp_pat
 def test_sigterm_to_one_of_two_processes_stops_both_with_a_checkpoint(tmp_path):
     address = f"127.0.0.1:{programs.free_port()}"
     both = [start(tmp_path, f"--coordinator_address={address}", "--num_processes=2",
-                  f"--process_id={i}", "--config.num_epochs=100.") for i in range(2)]
+                  f"--process_id={i}") for i in range(2)]
     wait_for(lambda: (tmp_path / "metrics.jsonl").exists()
              and (tmp_path / "metrics.jsonl").stat().st_size > 0, both[0])
     both[1].send_signal(signal.SIGTERM)
