@@ -1,5 +1,8 @@
 """The batch-normalized twin of `nf_resnet.py`: the same recipe, the other residual block.
 
+Expect: 98.3% test accuracy (mean of three seeds; `make claims STUDY=digits`), in about a minute on
+    two CPU cores, compilation included.
+
     python -m nfnets_jax.train --config=experiments/digits/bn_resnet.py --workdir=runs/digits_bn
 """
 

@@ -3,6 +3,9 @@
 The laptop's version of the NF-ResNets (arXiv 2101.08692): the same blocks, optimizer and schedule
 on 1,437 images; the last 360 are the test set. A study of our own, not an experiment of the paper.
 
+Expect: 98.1% test accuracy (mean of three seeds; `make claims STUDY=digits`), in about a minute on
+    two CPU cores, compilation included.
+
     python -m nfnets_jax.train --config=experiments/digits/nf_resnet.py --workdir=runs/digits
 """
 
