@@ -55,15 +55,15 @@ def _parse(argv: Sequence[str]) -> list[str]:
     try:
         return app.parse_flags_with_usage(list(argv))
     except Exception as error:
-        _explain_config(argv)
+        file = [a for a in argv[1:] if a.lstrip("-").startswith("config=")]
+        if not file:
+            raise
+        _explain_config(argv, file)
         fail(error)
 
 
-def _explain_config(argv: Sequence[str]) -> None:
+def _explain_config(argv: Sequence[str], file: list[str]) -> None:
     """Ends the program with the reason why the config flags in `argv` cannot be read, if known."""
-    file = [a for a in argv[1:] if a.lstrip("-").startswith("config=")]
-    if not file:
-        fail("--config.FIELD=VALUE changes a field of --config=FILE, which is missing")
     values = flags.FlagValues()
     holder = config_flags.DEFINE_config_file("config", flag_values=values)
     alone = [argv[0], file[-1]]

@@ -51,6 +51,21 @@ def test_evaluate_repeats_the_last_evaluation(uninterrupted):
     assert got["accuracy"] == want["accuracy"] and got["loss"] == pytest.approx(want["loss"])
 
 
+def test_evaluate_beside_a_running_run_changes_nothing(uninterrupted, tmp_path):
+    directory = tmp_path / "run"
+    process = start(directory)
+    wait_for(lambda: (directory / "checkpoints" / "00000010").exists(), process)
+    process.send_signal(signal.SIGSTOP)  # it may be in the middle of the next save
+    status, output = run(directory, program="evaluate")
+    process.send_signal(signal.SIGCONT)
+    assert status == 0, output
+    got = json.loads(output.strip().splitlines()[-1])
+    assert got["step"] >= 10 and got["count"] == 360
+    status, output = finish(process)
+    assert status == 0, output
+    assert_same_bits(final_state(directory), final_state(uninterrupted))
+
+
 def test_second_start_says_what_the_cache_saved_and_ends_at_once(uninterrupted, tmp_path):
     status, output = run(tmp_path / "again")
     assert status == 0 and "s saved" in output, output
