@@ -1,0 +1,1 @@
+"""What this library costs and how fast it is; see README.md."""
