@@ -1,6 +1,6 @@
 # Needed beforehand: make, a POSIX shell and Python 3.11, 3.12 or 3.13. `make help` lists the targets.
 
-# To change on the command line, for example: make train CONFIG=experiments/digits/nf_resnet.py ARGS=--config.seed=1
+# To change on the command line, for example: make train CONFIG=experiments/digits/nf_resnet.py WORKDIR=runs/seed1 ARGS=--config.seed=1
 CONFIG  = experiments/digits/nf_resnet.py
 # A folder for each config, so that no run resumes from another one's checkpoints.
 WORKDIR = runs/$(subst /,_,$(patsubst experiments/%.py,%,$(CONFIG)))

@@ -26,7 +26,7 @@ from benchmarks import settings, timing
 from nfnets_jax import config as config_lib
 from nfnets_jax import tasks
 from nfnets_jax.data import catalog
-from nfnets_jax.training import compilation, loop, mesh, workdir
+from nfnets_jax.training import compilation, loop, mesh, preemption
 
 PARTS = ("digits", "jpeg64", "memory", "start")
 # Steps of one measurement, a multiple of `log_every`.
@@ -112,9 +112,9 @@ def create(name: str, data_dir: str, num_steps: int):
 
 def train(experiment, config) -> None:
     """Runs the whole loop in a new working directory; its messages go to stderr."""
-    with tempfile.TemporaryDirectory() as path, contextlib.redirect_stdout(sys.stderr):
-        os.close(workdir.open_workdir(path, config))
-        loop.train(experiment, config, path, mesh.make_mesh())
+    with (tempfile.TemporaryDirectory() as path, contextlib.redirect_stdout(sys.stderr),
+          preemption.StopRequest() as stop):
+        loop.train(experiment, config, path, mesh.make_mesh(), stop)
 
 
 def measure_fraction(name: str, data_dir: str, rounds: int) -> dict:

@@ -8,6 +8,7 @@ rows that `claims()` in its `experiments/STUDY/claims.py` yields.
 """
 
 import importlib
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -17,7 +18,7 @@ from ml_collections import config_dict
 
 from nfnets_jax import config as config_lib
 from nfnets_jax import tasks
-from nfnets_jax.training import compilation, loop, mesh, workdir
+from nfnets_jax.training import compilation, loop, mesh, preemption, workdir
 
 
 class Claim(NamedTuple):
@@ -41,8 +42,13 @@ def train(config: config_dict.ConfigDict) -> dict[str, float]:
     grid = mesh.make_mesh()
     checked = config_lib.check_config(config, grid.devices.size)
     with tempfile.TemporaryDirectory() as directory:
-        workdir.open_workdir(directory, checked)
-        return loop.train(tasks.create(checked), checked, directory, grid).metrics
+        lock = workdir.open_workdir(directory, checked)
+        with preemption.StopRequest() as stop:
+            result = loop.train(tasks.create(checked), checked, directory, grid, stop)
+        os.close(lock)
+    if result.stopped_by:
+        sys.exit(130)
+    return result.metrics
 
 
 def main() -> int:

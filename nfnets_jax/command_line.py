@@ -1,11 +1,12 @@
 """What the programs share: reading their flags, and turning errors into messages."""
 
 import logging as standard_logging
+import runpy
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from absl import app, flags, logging
-from ml_collections import config_dict, config_flags
+from ml_collections import config_dict
 
 from nfnets_jax.config import ConfigError, unknown_field
 from nfnets_jax.training.workdir import WorkdirError
@@ -42,46 +43,62 @@ def require(**values) -> None:
 
 def read_config(flag: flags.FlagHolder) -> config_dict.ConfigDict:
     """The config that `--config` names; ends the program if it was not given or has errors."""
-    require(config=flag.value)
+    given = _config_flag(sys.argv)
+    if given is None:
+        require(config=None)
+    if not isinstance(flag.value, Mapping | config_dict.ConfigDict):
+        load_config(given)  # says what is wrong with it
+    return config_dict.ConfigDict(flag.value)
+
+
+def load_config(given: str) -> config_dict.ConfigDict:
+    """Runs the config file `FILE.py[:VARIANT]`, or ends the program with what is wrong with it."""
+    file, _, variant = given.partition(":")
     try:
-        return config_dict.ConfigDict(flag.value.to_dict())
-    except Exception as error:  # a file that is not there answers every access with its error
-        fail(" ".join(str(error).split()))
+        get_config = runpy.run_path(file).get("get_config")
+        if get_config is None:
+            fail(f"--config={given}: the file has no get_config()")
+        config = get_config(variant) if variant else get_config()
+    except FileNotFoundError as error:
+        fail(f"--config={given}: {error.strerror}: {error.filename}")
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        fail(f"--config={given}: {type(error).__name__}: {reason}")
+    if not isinstance(config, Mapping | config_dict.ConfigDict):
+        fail(f"--config={given}: get_config() returned {config!r}, not a config")
+    return config_dict.ConfigDict(config)
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
-    # absl answers what it knows to be wrong; a field that the config does not have, or a config
-    # file that cannot be run, would end in a traceback through ml_collections.
+    # A field that the config does not have, or a config file that cannot be run, would end in a
+    # traceback through absl and ml_collections.
     try:
-        return app.parse_flags_with_usage(list(argv))
+        return flags.FLAGS(list(argv))
     except Exception as error:
-        file = [a for a in argv[1:] if a.lstrip("-").startswith("config=")]
-        if not file:
-            raise
-        _explain_config(argv, file)
-        fail(error)
+        given = _config_flag(argv)
+        if given is not None:
+            _check_overrides(argv, load_config(given))
+        reason = str(error).strip().splitlines()
+        fail(f"{reason[0] if reason else repr(error)}; --help shows what this program takes")
 
 
-def _explain_config(argv: Sequence[str], file: list[str]) -> None:
-    """Ends the program with the reason why the config flags in `argv` cannot be read, if known."""
-    values = flags.FlagValues()
-    holder = config_flags.DEFINE_config_file("config", flag_values=values)
-    alone = [argv[0], file[-1]]
-    given, sys.argv = sys.argv, alone  # ml_collections looks for overrides there
-    try:
-        values(alone)
-    except Exception as error:
-        fail(f"{file[-1]}: {type(error).__name__}: {error}")
-    finally:
-        sys.argv = given
-    config = read_config(holder)
+def _config_flag(argv: Sequence[str]) -> str | None:
+    for index, argument in enumerate(argv[1:], 1):
+        name, equals, value = argument.lstrip("-").partition("=")
+        if argument.startswith("-") and name == "config":
+            return value if equals else (argv[index + 1] if index + 1 < len(argv) else None)
+    return None
+
+
+def _check_overrides(argv: Sequence[str], config: config_dict.ConfigDict) -> None:
+    """Ends the program if one of the `--config.FIELD` in `argv` names no field of the config."""
     for argument in argv[1:]:
-        if not argument.lstrip("-").startswith("config."):
+        if not argument.startswith("-") or not argument.lstrip("-").startswith("config."):
             continue
-        path = argument.lstrip("-").partition("=")[0].removeprefix("config.")
+        keys = argument.lstrip("-").partition("=")[0].removeprefix("config.").split(".")
         level = config
-        for depth, key in enumerate(keys := path.split(".")):
-            if not isinstance(level, config_dict.ConfigDict) or key not in level:
-                known = list(level) if isinstance(level, config_dict.ConfigDict) else []
+        for depth, key in enumerate(keys):
+            known = list(level) if isinstance(level, config_dict.ConfigDict) else []
+            if key not in known:
                 fail(unknown_field(".".join(keys[: depth + 1]), known))
             level = level[key]

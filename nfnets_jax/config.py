@@ -5,7 +5,6 @@ field there is, so that each can be set in a file or on the command line. `check
 wrong one with a `ConfigError` that names the field, its value and what is allowed.
 """
 
-import difflib
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -13,7 +12,10 @@ from typing import Any, NamedTuple
 
 from ml_collections import config_dict
 
+from nfnets_jax.naming import nearest
+
 LARGEST_INTEGER = 2**31 - 1
+LARGEST_FLOAT = 3.4e38  # that float32 holds, nearly
 
 
 class ConfigError(ValueError):
@@ -46,11 +48,11 @@ def integer(default: int | None, minimum: int, maximum: int = LARGEST_INTEGER) -
     )
 
 
-def number(default: float | None, minimum: float, maximum: float = math.inf, *,
+def number(default: float | None, minimum: float, maximum: float = LARGEST_FLOAT, *,
            open_below: bool = False, open_above: bool = False) -> Field:
-    """A finite float between `minimum` and `maximum`; an end is excluded if it is open."""
+    """A float between `minimum` and `maximum`; an end is excluded if it is open."""
     lower = f"above {minimum:g}" if open_below else f"of at least {minimum:g}"
-    upper = "" if maximum == math.inf else (
+    upper = "" if maximum == LARGEST_FLOAT else (
         f" and below {maximum:g}" if open_above else f" and at most {maximum:g}")
 
     def accepts(value):
@@ -142,9 +144,8 @@ def difference(before: Mapping, after: Mapping, path: str = "") -> list[str]:
 def unknown_field(path: str, known) -> ConfigError:
     """The error for a field that does not exist; `known` are the fields that do, at its level."""
     parent, _, key = path.rpartition(".")
-    near = difflib.get_close_matches(key, known, n=3) or sorted(known)
     where = f"{parent} has" if parent else "there are"
-    return ConfigError(f"{path}: no such field; {where} {', '.join(near)}")
+    return ConfigError(f"{path}: no such field; {where} {nearest(key, known)}")
 
 
 def _fields(task: Any) -> Fields:

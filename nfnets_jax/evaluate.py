@@ -38,31 +38,42 @@ def main(argv: list[str]) -> None:
     from nfnets_jax.training.checkpoints import Checkpoints
 
     compilation.enable_compilation_cache()
-    config = config_lib.check_config(workdir.read_config(_WORKDIR.value), jax.device_count())
+    directory = workdir.expand(_WORKDIR.value)
+    # Checked as for one device: the size of the training batch does not matter here.
+    config = config_lib.check_config(workdir.read_config(directory), device_count=1)
+    devices = jax.device_count()
+    config["evaluation_batch_size"] = -(-config["evaluation_batch_size"] // devices) * devices
     experiment = tasks.create(config)
     split = _SPLIT.value or experiment.evaluation_split
+    try:
+        experiment.evaluation_batches(split)
+    except ValueError as error:
+        command_line.fail(f"--split={split}: {error}")
     mesh = mesh_lib.make_mesh()
     programs = loop.map_task(experiment.task, mesh)
     like = loop.abstract_state(programs, experiment, config["seed"], mesh)
-    checkpoints = Checkpoints(f"{_WORKDIR.value}/checkpoints", read_only=True,
+    checkpoints = Checkpoints(directory / "checkpoints", read_only=True,
                               best_metric=experiment.best_metric)
 
     def evaluate(step):
-        state = checkpoints.restore(step, like).state
         try:
-            batches = experiment.evaluation_batches(split)
-        except ValueError as error:
-            command_line.fail(f"--split={split}: {error}")
-        values = loop.evaluate(programs, state, batches, mesh)
+            state = checkpoints.restore(step, like).state
+        except Exception as error:  # whatever a damaged or deleted file makes the reader raise
+            reason = (str(error).strip() or repr(error)).splitlines()[0]
+            if not _FOLLOW.value:
+                command_line.fail(f"the checkpoint of step {step} cannot be read ({reason})")
+            return  # the run has deleted it by now
+        values = loop.evaluate(programs, state, experiment.evaluation_batches(split), mesh)
         print(json.dumps({"step": step, "split": split, **values}), flush=True)
 
     evaluated = _choose(checkpoints)
     evaluate(evaluated)
     while _FOLLOW.value and evaluated < experiment.total_steps:
         time.sleep(_SECONDS_BETWEEN_LOOKS)
-        if checkpoints.steps()[-1] > evaluated:
-            evaluated = checkpoints.steps()[-1]
-            evaluate(evaluated)
+        newest = max(checkpoints.steps(), default=0)
+        if newest > evaluated:
+            evaluate(newest)
+            evaluated = newest
 
 
 def _choose(checkpoints) -> int:

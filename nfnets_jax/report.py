@@ -14,8 +14,6 @@
     --output=FILE         .png, .pdf or .svg; default: signal_propagation.png or curves.png
 """
 
-import os
-
 from absl import flags
 from ml_collections import config_flags
 
@@ -51,7 +49,9 @@ def _signal_propagation(output: str) -> None:
     from nfnets_jax import config as config_lib
     from nfnets_jax import data, nets, tasks
     from nfnets_jax.tasks import classification
+    from nfnets_jax.training import compilation, loop, mesh
 
+    compilation.enable_compilation_cache()
     config = config_lib.check_config(given, device_count=1)
     if config["task"] != "classification":
         command_line.fail(f"task={config['task']!r}: only classification has a network to measure")
@@ -60,18 +60,19 @@ def _signal_propagation(output: str) -> None:
             experiment = tasks.create(config)
         except FileNotFoundError as error:
             command_line.fail(f"{error}\nor use --images=noise")
-        state = experiment.task.init(jax.random.key(config["seed"]), experiment.hyper)
-        experiment.figures["signal_propagation"](state, output)
-        return
-    info = data.info(config["dataset"]["name"])
-    network = nets.create(**config["network"], num_classes=info.num_classes)
-    key_images, key_init = jax.random.split(jax.random.key(config["seed"]))
-    size = config["dataset"]["image_size"]
-    images = jax.random.normal(
-        key_images, (classification.num_measured_images(config), size, size, info.channels))
-    params, network_state = network.init(key_init, images[:2], True)
-    measured = classification.draw_signal_propagation(
-        config, params, network_state, images, output)
+        programs = loop.map_task(experiment.task, mesh.make_mesh(devices=jax.devices()[:1]))
+        state = loop.initialize(programs, experiment, config["seed"])
+        measured = experiment.figures["signal_propagation"](jax.device_get(state.task), output)
+    else:
+        info = data.info(config["dataset"]["name"])
+        network = nets.create(**config["network"], num_classes=info.num_classes)
+        key_images, key_init = jax.random.split(jax.random.key(config["seed"]))
+        size = config["dataset"]["image_size"]
+        images = jax.random.normal(
+            key_images, (classification.num_measured_images(config), size, size, info.channels))
+        params, network_state = network.init(key_init, images[:2], True)
+        measured = classification.draw_signal_propagation(
+            config, params, network_state, images, output)
     for name, values in measured.items():
         print(f"{name}: " + " ".join(f"{value:.3f}" for value in values))
 
@@ -81,11 +82,12 @@ def _curves(output: str) -> None:
     from nfnets_jax.reports import curves
     from nfnets_jax.training import workdir
 
-    workdir.read_config(_WORKDIR.value)
+    directory = workdir.expand(_WORKDIR.value)
+    workdir.read_config(directory)
     try:
-        curves.plot(os.path.join(_WORKDIR.value, "metrics.jsonl"), output)
-    except ValueError as error:
-        command_line.fail(error)
+        curves.plot(directory / "metrics.jsonl", output)
+    except (ValueError, FileNotFoundError):
+        command_line.fail(f"--workdir={directory}: nothing has been logged yet")
 
 
 if __name__ == "__main__":

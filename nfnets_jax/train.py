@@ -44,6 +44,8 @@ def main(argv: list[str]) -> None:
     from nfnets_jax import config as config_lib
     from nfnets_jax import tasks
     from nfnets_jax.training import compilation, distributed, loop, mesh, workdir
+    from nfnets_jax.training.checkpoints import DamagedCheckpointError
+    from nfnets_jax.training.preemption import StopRequest
 
     try:
         place = distributed.initialize(
@@ -51,32 +53,42 @@ def main(argv: list[str]) -> None:
     except ValueError as error:
         command_line.fail(error)
     cache = compilation.enable_compilation_cache()
-    config = config_lib.check_config(given, jax.device_count())
-    experiment = tasks.create(config, jax.process_index(), jax.process_count())
     is_writer = jax.process_index() == 0
+    config, refusal = None, None
+    try:
+        config = config_lib.check_config(given, jax.device_count())
+        directory = workdir.expand(_WORKDIR.value)
+        experiment = tasks.create(config, jax.process_index(), jax.process_count())
+        if is_writer:
+            lock = workdir.open_workdir(directory, config)
+    except (config_lib.ConfigError, workdir.WorkdirError, OSError) as error:
+        refusal = str(error)
+    # One process must not wait for another that has given up.
+    refusal = distributed.reason_not_to_start(str(config), refusal)
+    if refusal:
+        command_line.fail(refusal)
     if is_writer:
-        lock = workdir.open_workdir(_WORKDIR.value, config)
         print(f"{place}, {jax.device_count()} x {jax.devices()[0].device_kind}; "
               f"compilation cache {cache}", flush=True)
     try:
-        result = loop.train(experiment, config, _WORKDIR.value, mesh.make_mesh())
+        with StopRequest() as stop:
+            result = loop.train(experiment, config, directory, mesh.make_mesh(), stop)
     except loop.NonFiniteLossError as error:
         command_line.fail(error, status=3)
-    except OSError as error:
-        # An ordinary exit would try to write what is left, and complain again.
+    except (OSError, workdir.WorkdirError, DamagedCheckpointError) as error:
+        # An ordinary exit would try to write what is left, or wait for the other processes.
         print(f"error: {error}", file=sys.stderr, flush=True)
         os._exit(2)
     except Exception:
         if jax.process_count() == 1:
             raise
-        # An ordinary exit would wait for the other processes, which wait for this one.
         traceback.print_exc()
         sys.stderr.flush()
         os._exit(1)
     if is_writer:
         if result.stopped_by is None:
             print(f"{experiment.evaluation_split} accuracy {result.metrics['accuracy']:.2%} after "
-                  f"{result.step} steps; figures are in {os.path.join(_WORKDIR.value, 'figures')}")
+                  f"{result.step} steps; figures are in {directory / 'figures'}")
         os.close(lock)
     if result.stopped_by == "SIGINT":
         sys.exit(130)

@@ -6,11 +6,11 @@ Expect: 98.3% test accuracy (mean of three seeds; `make claims STUDY=digits`), i
     python -m nfnets_jax.train --config=experiments/digits/bn_resnet.py --workdir=runs/digits_bn
 """
 
-from experiments.digits import nf_resnet
+import runpy
+from pathlib import Path
 
 
 def get_config():
     """The config of the run."""
-    config = nf_resnet.get_config()
-    config.network.name = "bn_resnet_digits"
-    return config
+    twin = runpy.run_path(str(Path(__file__).with_name("nf_resnet.py")))
+    return twin["get_config"]("bn_resnet_digits")

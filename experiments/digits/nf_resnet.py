@@ -12,11 +12,11 @@ Expect: 98.1% test accuracy (mean of three seeds; `make claims STUDY=digits`), i
 from nfnets_jax.config import default_config
 
 
-def get_config():
-    """The config of the run."""
+def get_config(network: str = "nf_resnet_digits"):
+    """The config of the run; `network` is a name of `nfnets_jax.nets.names()`."""
     config = default_config("classification")
 
-    config.network.name = "nf_resnet_digits"
+    config.network.name = network
 
     config.dataset.name = "digits"
     config.dataset.crop_padding = 1

@@ -11,6 +11,9 @@ Hardware: written for 8 or more accelerators; not run at this size by us. ImageN
     python -m nfnets_jax.train --config=experiments/nf_resnets/imagenet.py:nf_resnet50 \\
         --workdir=runs/imagenet_nf_resnet50
 
+During training the 10,000 held-out training images are evaluated, and pick the best checkpoint;
+`python -m nfnets_jax.evaluate --workdir=... --split=test` gives the accuracy that is published.
+
 The "Reg." columns add `--config.network.stochastic_depth_rate=0.1` and
 `--config.network.dropout_rate=0.25` (the latter recalled).
 """
@@ -26,6 +29,7 @@ def get_config(network: str = "nf_resnet50"):
 
     config.dataset.name = "imagenet2012"
     config.dataset.image_size = 224
+    config.dataset.evaluation_split = "valid"
     config.dataset.random_resized_crop = True
     config.dataset.flip = True
     config.dataset.loader_threads = 64

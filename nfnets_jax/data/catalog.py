@@ -1,8 +1,9 @@
 """What is known of each data set before any file is opened."""
 
 import dataclasses
-import difflib
 from collections.abc import Mapping
+
+from nfnets_jax.naming import nearest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +79,7 @@ _DATASETS = {
 
 
 def names() -> tuple[str, ...]:
-    """The names of all data sets, in the order of their size."""
+    """The names of all data sets."""
     return tuple(_DATASETS)
 
 
@@ -89,6 +90,5 @@ def info(name: str) -> DatasetInfo:
       ValueError: no data set has this name.
     """
     if name not in _DATASETS:
-        near = difflib.get_close_matches(str(name), _DATASETS, n=3) or list(_DATASETS)
-        raise ValueError(f"unknown data set {name!r}; did you mean {' or '.join(near)}?")
+        raise ValueError(f"data set {name!r} is unknown; nearest: {nearest(name, _DATASETS)}")
     return _DATASETS[name]

@@ -3,13 +3,14 @@
 Brock et al. 2021 (arXiv 2101.08692, section 4): gamma = Var_{z~N(0,1)}[act(z)]^-1/2.
 """
 
-import difflib
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from nfnets_jax.naming import nearest
 
 Activation = Callable[[jax.Array], jax.Array]
 
@@ -52,8 +53,7 @@ def activation_names() -> list[str]:
 
 def _lookup(name: str) -> _Scaled:
     if name not in _TABLE:
-        nearest = difflib.get_close_matches(str(name), _TABLE, n=3) or activation_names()
-        raise ValueError(f"activation={name!r} is unknown; nearest: {', '.join(nearest)}")
+        raise ValueError(f"activation={name!r} is unknown; nearest: {nearest(name, _TABLE)}")
     return _TABLE[name]
 
 

@@ -1,13 +1,13 @@
 """What each argument of a network may be, and the errors for what it may not."""
 
-import difflib
 import math
 import numbers
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from nfnets_jax.naming import nearest
 from nfnets_jax.nets.activations import activation_names
 from nfnets_jax.nets.conv import INITIALIZATION_GAINS
 
@@ -82,12 +82,6 @@ RULES = dict(
 )
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Lists the known names that look most like `name`, or all of them if none does."""
-    known = sorted(known)
-    return ", ".join(difflib.get_close_matches(str(name), known, n=4) or known)
-
-
 def check(argument: str, value: Any) -> None:
     """Raises a ValueError that names the argument, its value and what is allowed."""
     rule = RULES[argument]
@@ -123,4 +117,21 @@ def resolve(name: str, defaults: Mapping[str, Any], overrides: Mapping[str, Any]
             f"widths={stages[0]} is not allowed with bottleneck=True, whose inner width is a "
             "quarter of the width; use widths of at least 4"
         )
+    if resolved["activation"] == "glu":
+        _check_glu(name, resolved)
     return resolved
+
+
+def _check_glu(name: str, values: Mapping[str, Any]) -> None:
+    """Raises a ValueError where 'glu', which returns half of its channels, cannot stand."""
+    if name.startswith("fixup"):
+        raise ValueError(
+            "activation='glu' is not allowed with FixUp, whose blocks end in an activation: it "
+            "would halve their channels")
+    inner = 4 if values["bottleneck"] else 1
+    for argument, width in [("stem_width", values["stem_width"])] + [
+            ("widths", width // inner) for width in values["widths"]]:
+        if width % 2:
+            raise ValueError(
+                f"{argument}={values[argument]} is not allowed with activation='glu', which "
+                "halves the channels: every layer's width, bottlenecks included, must be even")

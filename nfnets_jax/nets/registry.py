@@ -8,6 +8,7 @@ from typing import Any
 import haiku as hk
 import jax
 
+from nfnets_jax.naming import nearest
 from nfnets_jax.nets import arguments
 from nfnets_jax.nets.blocks import BlockPlan, plan_blocks
 from nfnets_jax.nets.resnet import ResNet
@@ -69,7 +70,7 @@ def names() -> list[str]:
 
 def _unknown(name: str, why: str = "") -> ValueError:
     return ValueError(
-        f"network {name!r} is unknown{why}; nearest: {arguments.nearest(name, names())}"
+        f"network {name!r} is unknown{why}; nearest: {nearest(name, names())}"
     )
 
 

@@ -4,10 +4,11 @@ A schedule maps the step to a factor, usually in [0, 1]. The base learning rate 
 hyper-parameter of the run, so one compiled program serves every learning rate of a sweep.
 """
 
-import difflib
 from collections.abc import Callable
 
 import optax
+
+from nfnets_jax.naming import nearest
 
 
 def constant(*, total_steps: int, warmup_steps: int, final_fraction: float) -> optax.Schedule:
@@ -77,8 +78,7 @@ def create_schedule(
       ValueError: for an unknown name (the message lists the nearest) or impossible lengths.
     """
     if name not in SCHEDULES:
-        near = difflib.get_close_matches(name, SCHEDULES) or sorted(SCHEDULES)
-        raise ValueError(f"unknown schedule {name!r}; did you mean {' or '.join(near)}?")
+        raise ValueError(f"schedule {name!r} is unknown; nearest: {nearest(name, SCHEDULES)}")
     if not 0 <= warmup_steps < total_steps:
         raise ValueError(
             f"warm-up of {warmup_steps} steps does not fit a run of {total_steps} steps"

@@ -92,6 +92,7 @@ class State(NamedTuple):
       network_state: moving averages of batch normalization; empty for the other networks.
       opt_state: of the optax optimizer.
       ema_params: exponential moving average of the parameters, or () when it is off.
+      ema_network_state: likewise of the network's state.
       hyper: learning_rate, momentum, weight_decay, label_smoothing.
     """
 
@@ -100,6 +101,7 @@ class State(NamedTuple):
     network_state: hk.State
     opt_state: optax.OptState
     ema_params: hk.Params | tuple[()]
+    ema_network_state: hk.State | tuple[()]
     hyper: Hyper
 
 
@@ -153,6 +155,7 @@ def create_task(
             network_state=network_state,
             opt_state=optimizer(hyper, start).init(params),
             ema_params=jax.tree.map(jnp.array, params) if ema_decay else (),
+            ema_network_state=jax.tree.map(jnp.array, network_state) if ema_decay else (),
             hyper=hyper,
         )
 
@@ -197,32 +200,42 @@ def create_task(
         updates, opt_state = optimizer(state.hyper, state.step).update(
             grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        ema_params = state.ema_params
+        average = (state.ema_params, state.ema_network_state)
         if ema_decay:
+            # The warm-up of TensorFlow's ExponentialMovingAverage, as in the released code.
             decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
-            ema_params = optax.incremental_update(params, ema_params, 1.0 - decay)
+            average = _move_average(average, (params, network_state), decay)
         metrics = metrics | {
             "learning_rate": state.hyper["learning_rate"] * schedule(state.step),
             "gradient_norm": optax.tree.norm(grads),
         }
         state = State(
-            state.step + 1, params, network_state, opt_state, ema_params, state.hyper)
+            state.step + 1, params, network_state, opt_state, *average, state.hyper)
         return state, metrics
 
     def evaluate(state: State, batch: dict) -> Metrics:
-        params = state.ema_params if ema_decay else state.params
-        logits, _ = forward(params, state.network_state, None, batch["image"], is_training=False)
+        params, network_state = (
+            (state.ema_params, state.ema_network_state) if ema_decay
+            else (state.params, state.network_state))
+        logits, _ = forward(params, network_state, None, batch["image"], is_training=False)
         labels, mask = batch["label"], batch["mask"]
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
         correct = jnp.argmax(logits, axis=-1) == labels
         metrics = {"loss": losses, "accuracy": correct, "count": jnp.ones_like(mask)}
         if logits.shape[-1] > 10:
-            rank = jnp.sum(logits > jnp.take_along_axis(logits, labels[:, None], -1), axis=-1)
-            metrics["top_5_accuracy"] = rank < 5
+            _, best = jax.lax.top_k(logits, 5)
+            metrics["top_5_accuracy"] = jnp.any(best == labels[:, None], axis=-1)
         return jax.lax.psum({k: jnp.sum(jnp.where(mask > 0, v, 0.0)) for k, v in metrics.items()},
                             DATA)
 
     return Task(init, step, evaluate)
+
+
+def _move_average(average, values, decay):
+    """decay * average + (1 - decay) * value; a leaf that is not floating is the newest value."""
+    return jax.tree.map(
+        lambda a, x: decay * a + (1.0 - decay) * x if jnp.issubdtype(x.dtype, jnp.floating) else x,
+        average, values)
 
 
 def _scan_mean(function, carry, xs):
@@ -390,16 +403,16 @@ def _count(dataset: Mapping[str, Any], field: str) -> int:
         raise ConfigError(f"dataset.{field}={dataset[field]!r}: {error}") from None
 
 
-def _draw_signal_propagation(config, preprocess, train_batches, state: State, path: str) -> None:
+def _draw_signal_propagation(config, preprocess, train_batches, state: State, path: str) -> dict:
     batches = train_batches(0)
     images = preprocess(next(batches)["image"][:num_measured_images(config)])
-    draw_signal_propagation(config, state.params, state.network_state, images, path,
-                            step=int(state.step))
+    return draw_signal_propagation(config, state.params, state.network_state, images, path,
+                                   step=int(state.step))
 
 
 def num_measured_images(config: dict[str, Any]) -> int:
     """Enough images for the statistics of a channel, few enough for a laptop at 224 pixels."""
-    return max(4, min(256, 2**21 // config["dataset"]["image_size"] ** 2))
+    return max(4, min(256, 2**18 // config["dataset"]["image_size"] ** 2))
 
 
 def draw_signal_propagation(

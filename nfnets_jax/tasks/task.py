@@ -45,8 +45,9 @@ class Experiment(NamedTuple):
       evaluation_split: the split that is evaluated during training.
       best_metric: name of the evaluation metric (larger is better) that picks the best
         checkpoint.
-      figures: name -> `(state, path)`, a function that draws one picture of a state; each is
-        drawn at initialisation and at the end. The state's leaves are numpy arrays.
+      figures: name -> `(state, path) -> measurements`, a function that draws one picture of a
+        state and returns what it shows; each is drawn at initialisation and at the end. The
+        state's leaves are numpy arrays.
     """
 
     task: Task
@@ -57,4 +58,4 @@ class Experiment(NamedTuple):
     evaluation_batches: Callable[[str], Iterator[Batch]]
     evaluation_split: str
     best_metric: str
-    figures: dict[str, Callable[[Any, str], None]]
+    figures: dict[str, Callable[[Any, str], dict[str, Any]]]

@@ -3,7 +3,6 @@
 import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -38,8 +37,9 @@ def enable_compilation_cache() -> str:
     Returns:
       Its directory: `$JAX_COMPILATION_CACHE_DIR`, or `nfnets_jax/xla` in the user's cache folder.
     """
-    directory = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(
-        Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "nfnets_jax" / "xla")
+    caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    directory = os.environ.get("JAX_COMPILATION_CACHE_DIR") or os.path.join(
+        caches, "nfnets_jax", "xla")
     jax.config.update("jax_compilation_cache_dir", directory)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

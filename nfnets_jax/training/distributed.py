@@ -1,8 +1,12 @@
 """Starting one of several processes: `jax.distributed`, from flags or from the environment."""
 
 import os
+import zlib
+from collections.abc import Sequence
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 
 # Names that say that this process is one of several; JAX finds its peers from them by itself.
 _SEVERAL_PROCESSES = {
@@ -61,3 +65,51 @@ def _expected_from_environment() -> tuple[int | None, str]:
         if "," in os.environ.get(name, "") or name.startswith("MEGASCALE") and name in os.environ:
             return None, "the TPU pod"
     return 1, ""
+
+
+def all_agree(value: bool) -> bool:
+    """Whether the value is true on every process; a collective call."""
+    if jax.process_count() == 1:
+        return value
+    return bool(np.all(multihost_utils.process_allgather(np.asarray(value))))
+
+
+def from_first_process(numbers: Sequence[int]) -> list[int]:
+    """The list that process 0 has, on every process; a collective call."""
+    if jax.process_count() == 1:
+        return list(numbers)
+    length = int(multihost_utils.broadcast_one_to_all(np.int32(len(numbers))))
+    padded = np.zeros(length, np.int32)
+    padded[: len(numbers)] = numbers[:length]
+    return np.asarray(multihost_utils.broadcast_one_to_all(padded)).tolist()
+
+
+def wait_for_all(what: str) -> None:
+    """Returns when every process has come here; `what` names the place in error messages."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(what)
+
+
+def reason_not_to_start(settings: str, error: str | None) -> str | None:
+    """Makes all processes stop if one of them cannot start, or was told something else.
+
+    Args:
+      settings: has to be equal on all processes.
+      error: why this process cannot start, or None.
+
+    Returns:
+      The reason, in words, or None if all can start; a collective call.
+    """
+    if jax.process_count() == 1:
+        return error
+    mine = np.array([error is not None, zlib.crc32(settings.encode()) >> 1], np.int32)
+    failed, digests = np.asarray(multihost_utils.process_allgather(mine)).T
+    if error is not None:
+        return error
+    if failed.any():
+        return f"process {int(np.argmax(failed))} cannot start; its own output says why"
+    different = np.flatnonzero(digests != digests[0])
+    if different.size:
+        return (f"process {different[0]} was started with another config than process 0; "
+                "give every process the same command")
+    return None

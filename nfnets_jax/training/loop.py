@@ -115,6 +115,11 @@ def abstract_state(programs: Programs, experiment: Experiment, seed: int, mesh: 
         jax.eval_shape(programs.init, *_init_arguments(experiment, seed)))
 
 
+def initialize(programs: Programs, experiment: Experiment, seed: int) -> RunState:
+    """The state that a run with this seed begins with."""
+    return programs.init(*_init_arguments(experiment, seed))
+
+
 def _init_arguments(experiment: Experiment, seed: int):
     return np.uint32(seed), {k: np.float32(v) for k, v in experiment.hyper.items()}
 
@@ -153,12 +158,14 @@ def evaluate(programs: Programs, state: RunState, batches: Iterable, mesh: Mesh)
     for batch in prefetch_to_device(iter(batches), sharding(mesh, SHARDED)):
         sums.append(programs.evaluate(state, batch))
         in_flight.add(sums[-1])
-    totals = {key: sum(float(s[key]) for s in jax.device_get(sums)) for key in sums[0]}
+    sums = jax.device_get(sums)
+    totals = {key: sum(float(s[key]) for s in sums) for key in sums[0]}
     count = totals.pop("count")
     return {**{key: value / count for key, value in totals.items()}, "count": int(count)}
 
 
-def train(experiment: Experiment, config: dict, workdir: str | os.PathLike, mesh: Mesh) -> Result:
+def train(experiment: Experiment, config: dict, workdir: str | os.PathLike, mesh: Mesh,
+          stop: StopRequest) -> Result:
     """Runs an experiment to its end, from wherever the working directory says it is.
 
     Args:
@@ -167,6 +174,7 @@ def train(experiment: Experiment, config: dict, workdir: str | os.PathLike, mesh
         keep_checkpoints.
       workdir: opened with `workdir.open_workdir`; written by process 0.
       mesh: the devices of all processes.
+      stop: tells when the run has been asked to stop.
 
     Raises:
       NonFiniteLossError: with the step, the learning rate and the last good checkpoint.
@@ -180,21 +188,20 @@ def train(experiment: Experiment, config: dict, workdir: str | os.PathLike, mesh
     if is_writer:
         size = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(like))
         workdir_lib.check_space(workdir, size, config["keep_checkpoints"])
+        workdir_lib.write_config(workdir, config)
     checkpoints = Checkpoints(workdir / "checkpoints", keep=config["keep_checkpoints"],
                               best_metric=experiment.best_metric)
     restored = checkpoints.restore_latest(like)
     start = restored.step if restored else 0
     writer = MetricsWriter(workdir, start) if is_writer else NoWriter()
     total = experiment.total_steps
-    with (
-        ProgressDisplay(total, start, experiment.examples_per_step, is_writer) as progress,
-        StopRequest() as stop,
-    ):
+    with ProgressDisplay(total, start, experiment.examples_per_step, is_writer) as progress:
         if restored:
             progress.note(f"continuing from the checkpoint of step {start}")
             state = restored.state
         else:
-            state = programs.init(*_init_arguments(experiment, config["seed"]))
+            progress.note("initialising")
+            state = initialize(programs, experiment, config["seed"])
             _draw(experiment, state, workdir, "initial", progress)
 
         pending = []
@@ -204,7 +211,8 @@ def train(experiment: Experiment, config: dict, workdir: str | os.PathLike, mesh
             values = jax.device_get(pending)
             progress.stop_clock()
             if values:
-                _check_finite(values, step - len(values), checkpoints)
+                for number, one in enumerate(values, step - len(values) + 1):
+                    _check_finite(one, f"step {number}", number - 1, checkpoints)
                 means, rate = mean_of(values), progress.rate()
                 writer.write(step, "train", {**means, "examples_per_second": rate})
                 progress.show(step, means, rate)
@@ -214,6 +222,7 @@ def train(experiment: Experiment, config: dict, workdir: str | os.PathLike, mesh
             values = evaluate(programs, state,
                               experiment.evaluation_batches(experiment.evaluation_split), mesh)
             split = experiment.evaluation_split
+            _check_finite(values, f"the evaluation after step {step}", step, checkpoints)
             writer.write(step, split, values)
             progress.note(f"step {step}/{total}  {split}: " + "  ".join(
                 f"{name} {value:.4f}" for name, value in values.items() if name != "count")
@@ -227,6 +236,7 @@ def train(experiment: Experiment, config: dict, workdir: str | os.PathLike, mesh
         for step in range(start + 1, total + 1):
             batch = next(batches)
             if step == start + 1:
+                progress.note("compiling")
                 compiled = compile_ahead(programs.step, state, batch)
                 progress.note(f"training step {compiled.describe()}")
                 train_step = compiled.call
@@ -271,18 +281,27 @@ def _is_due(step: int, interval: int) -> bool:
     return interval > 0 and step % interval == 0
 
 
-def _check_finite(metrics: list[dict], first_step: int, checkpoints: Checkpoints) -> None:
-    for offset, values in enumerate(metrics):
-        for name in ("loss", "gradient_norm"):
-            if name in values and not np.isfinite(values[name]):
-                checkpoints.wait()
-                steps = checkpoints.steps()
-                last = f"step {steps[-1]}" if steps else "none yet"
-                raise NonFiniteLossError(
-                    f"{name}={float(values[name])} in step {first_step + offset + 1} at learning "
-                    f"rate {float(values.get('learning_rate', math.nan)):.4g}; the last good "
-                    f"checkpoint is: {last}. Lower optimizer.learning_rate or lengthen "
-                    "schedule.warmup_epochs, in a new --workdir")
+def _check_finite(values: dict, where: str, params_step: int, checkpoints: Checkpoints) -> None:
+    """Raises a NonFiniteLossError if the values are not finite.
+
+    Args:
+      values: of one step or one evaluation.
+      where: which, in words.
+      params_step: the step after which the parameters were what the loss was computed from.
+      checkpoints: of the run.
+    """
+    for name in ("loss", "gradient_norm"):
+        if name not in values or np.isfinite(values[name]):
+            continue
+        checkpoints.wait()
+        # Parameters whose loss is not finite are no good, even if a checkpoint holds them.
+        good = [s for s in checkpoints.steps() if s < params_step + (name != "loss")]
+        rate = (f" at learning rate {float(values['learning_rate']):.4g}"
+                if "learning_rate" in values else "")
+        raise NonFiniteLossError(
+            f"{name}={float(values[name])} in {where}{rate}; the last good checkpoint is "
+            f"{f'that of step {good[-1]}' if good else 'none'}. Lower optimizer.learning_rate or "
+            "lengthen schedule.warmup_epochs, in a new --workdir")
 
 
 def _draw(experiment: Experiment, state: RunState, workdir: Path, when: str,
@@ -293,3 +312,5 @@ def _draw(experiment: Experiment, state: RunState, workdir: Path, when: str,
         path = workdir / "figures" / f"{name}_{when}.png"
         draw(jax.device_get(state.task), str(path))
         progress.note(f"drew {path}")
+    # Figures are computed operation by operation; give back what was compiled for that.
+    jax.clear_caches()

@@ -12,6 +12,8 @@ from typing import Any
 
 import tensorboardX
 
+from nfnets_jax.training.workdir import write_atomically
+
 
 class MetricsWriter:
     """Appends records to `workdir/metrics.jsonl` and `workdir/tensorboard/`.
@@ -24,13 +26,11 @@ class MetricsWriter:
     def __init__(self, workdir: str | os.PathLike, resume_step: int = 0):
         path = Path(workdir) / "metrics.jsonl"
         if path.exists():
-            kept = [r for r in read_metrics(path) if 0 < r["step"] <= resume_step]
-            temporary = path.with_suffix(".tmp")
-            temporary.write_text("".join(json.dumps(record) + "\n" for record in kept))
-            os.replace(temporary, path)
+            kept = [r for r in read_metrics(path) if r["step"] <= resume_step]
+            write_atomically(path, "".join(json.dumps(record) + "\n" for record in kept))
         self._file = path.open("a", buffering=1)
         self._board = tensorboardX.SummaryWriter(
-            str(Path(workdir) / "tensorboard"), purge_step=resume_step + 1 if resume_step else None)
+            str(Path(workdir) / "tensorboard"), purge_step=resume_step + 1)
 
     def write(self, step: int, kind: str, values: Mapping[str, float]) -> None:
         """Writes one record: `{"step": 100, "kind": "train", "loss": 1.2, ...}`.
@@ -68,11 +68,13 @@ class NoWriter:
 def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
     """The records of a metrics file, in order; a last line that was cut off is left out."""
     records = []
-    for line in Path(path).read_text().splitlines():
+    for line in Path(path).read_text(errors="replace").splitlines():
         try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
+            record = json.loads(line)
+        except ValueError:
             continue
+        if isinstance(record, dict) and "step" in record:
+            records.append(record)
     return records
 
 

@@ -11,7 +11,7 @@ class StopRequest:
 
     With one process a signal handler is installed while the `with` block runs; a second Ctrl-C
     stops at once. With several, JAX's own preemption service listens to SIGTERM and makes all
-    processes stop at the same step.
+    processes stop at the same step. Enter it after `distributed.initialize`.
     """
 
     def __init__(self):

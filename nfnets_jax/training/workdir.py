@@ -24,11 +24,11 @@ class WorkdirError(RuntimeError):
 
 
 def open_workdir(path: str | os.PathLike, config: Mapping[str, Any]) -> int:
-    """Makes the directory ready for this config, or finds that it is.
+    """Makes sure that this config can be run in the directory.
 
     Args:
       path: created if it is not there.
-      config: checked (`config.check_config`).
+      config: checked (`config.check_config`); `write_config` keeps it.
 
     Returns:
       A file descriptor that holds the lock of the directory until it is closed or the process
@@ -43,6 +43,7 @@ def open_workdir(path: str | os.PathLike, config: Mapping[str, Any]) -> int:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path) as probe:
             probe.write(bytes(2**16))
+        (path / "figures").mkdir(exist_ok=True)
         lock = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise WorkdirError(
@@ -51,25 +52,46 @@ def open_workdir(path: str | os.PathLike, config: Mapping[str, Any]) -> int:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        if error.errno not in (errno.ENOTSUP, errno.ENOSYS):  # some network file systems
+        if error.errno == errno.EWOULDBLOCK:  # some network file systems have no locks
             os.close(lock)
             raise WorkdirError(f"--workdir={path}: another process is training there") from error
 
-    wanted = config_lib.to_json(config)
-    existing = path / "config.json"
-    if existing.exists():
-        changes = config_lib.difference(read_config(path), json.loads(wanted))
+    if (path / "config.json").exists():
+        changes = config_lib.difference(
+            read_config(path), json.loads(config_lib.to_json(config)))
         if changes:
             os.close(lock)
             raise WorkdirError(
                 f"--workdir={path}: holds a run with another config:\n  " + "\n  ".join(changes)
                 + "\nchoose another --workdir for the new config, or repeat the old one")
-    else:
-        temporary = existing.with_suffix(".tmp")
-        temporary.write_text(wanted)
-        os.replace(temporary, existing)
-    (path / "figures").mkdir(exist_ok=True)
     return lock
+
+
+def expand(path: str) -> Path:
+    """The directory that `--workdir` names.
+
+    Raises:
+      WorkdirError: if it is empty, or a URL instead of a mounted folder.
+    """
+    if not path or "://" in path:
+        raise WorkdirError(
+            f"--workdir={path}: must be a folder; mount a bucket (gcsfuse, for example) to use it")
+    return Path(path).expanduser()
+
+
+def write_config(path: str | os.PathLike, config: Mapping[str, Any]) -> None:
+    """Keeps a checked config in its working directory."""
+    write_atomically(Path(path) / "config.json", config_lib.to_json(config))
+
+
+def write_atomically(file: Path, text: str) -> None:
+    """Writes a text file that is there whole or not at all, whatever happens meanwhile."""
+    temporary = file.with_name(file.name + ".tmp")
+    with temporary.open("w") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(temporary, file)
 
 
 def read_config(path: str | os.PathLike) -> dict[str, Any]:
@@ -80,12 +102,15 @@ def read_config(path: str | os.PathLike) -> dict[str, Any]:
     """
     file = Path(path) / "config.json"
     try:
-        return json.loads(file.read_text())
+        config = json.loads(file.read_text())
     except OSError as error:
         raise WorkdirError(
             f"--workdir={path}: holds no run ({file}: {error.strerror})") from error
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise WorkdirError(f"--workdir={path}: {file} is not valid JSON ({error})") from error
+    if not isinstance(config, dict):
+        raise WorkdirError(f"--workdir={path}: {file} holds no config, but {config!r}")
+    return config
 
 
 def check_space(path: str | os.PathLike, checkpoint_bytes: int, keep: int) -> None:

@@ -43,7 +43,7 @@ def test_constant():
 
 
 @pytest.mark.parametrize("arguments, message", [
-    (dict(name="cosin", total_steps=10), "did you mean cosine"),
+    (dict(name="cosin", total_steps=10), "nearest: cosine"),
     (dict(name="cosine", total_steps=10, warmup_steps=10), "10 steps does not fit a run of 10"),
     (dict(name="constant", total_steps=10), "set it to 1"),
     (dict(name="halving", total_steps=10, final_fraction=0.1), "set it to 0"),

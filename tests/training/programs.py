@@ -21,7 +21,7 @@ CONFIG = "tests/tiny_config.py"
 
 def command(directory, *arguments, config=CONFIG, program="train"):
     """The command line of a program on a working directory."""
-    source = [f"--config={config}"] if program == "train" else []
+    source = [f"--config={config}"] if program == "train" and config else []
     return [sys.executable, "-m", f"nfnets_jax.{program}", *source, f"--workdir={directory}",
             *map(str, arguments)]
 

@@ -1,5 +1,7 @@
 """What is read back is what was written, or it is noticed."""
 
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,15 +29,17 @@ def checkpoints(tmp_path):
 
 def test_fingerprint_sees_any_flipped_bit_and_any_swap():
     state = make_state()
-    original = int(fingerprint(state))
+    original = fingerprint(state, 7)
     rng = np.random.default_rng(0)
     for _ in range(50):
         words = np.asarray(state["w"]).copy().view(np.uint32)
         words.flat[rng.integers(words.size)] ^= np.uint32(1) << rng.integers(32, dtype=np.uint32)
-        assert int(fingerprint({**state, "w": jnp.asarray(words.view(np.float32))})) != original
-    assert int(fingerprint({**state, "w": state["w"][::-1]})) == original  # equal rows
-    assert int(fingerprint({**state, "w": state["w"][:, ::-1]})) != original
-    assert int(fingerprint({**state, "flag": ~state["flag"]})) != original
+        changed = {**state, "w": jnp.asarray(words.view(np.float32))}
+        assert fingerprint(changed, 7) != original
+    assert fingerprint({**state, "w": state["w"][::-1]}, 7) == original  # equal rows
+    assert fingerprint({**state, "w": state["w"][:, ::-1]}, 7) != original
+    assert fingerprint({**state, "flag": ~state["flag"]}, 7) != original
+    assert fingerprint(state, 8) != original
 
 
 def test_last_two_and_the_best_are_kept(checkpoints):
@@ -80,13 +84,49 @@ def test_damaged_latest_is_reported_and_the_one_before_is_used(
     assert float(checkpoints.restore_latest(like(make_state())).state["w"][0, 0]) == 5
 
 
-def test_no_checkpoint_left_to_read_is_an_error(checkpoints, tmp_path):
+def test_no_checkpoint_left_to_read_is_an_error_and_moves_nothing(checkpoints, tmp_path):
     checkpoints.save(1, make_state())
     checkpoints.wait()
     for path in (tmp_path / "checkpoints" / "00000001").rglob("d/*"):
         path.unlink()
-    with pytest.raises(DamagedCheckpointError, match="choose another --workdir"):
-        checkpoints.restore_latest(like(make_state()))
+    for _ in range(2):
+        with pytest.raises(DamagedCheckpointError, match="Choose another --workdir"):
+            checkpoints.restore_latest(like(make_state()))
+    assert checkpoints.steps() == [1]
+
+
+def test_a_state_of_another_shape_moves_nothing(checkpoints):
+    checkpoints.save(1, make_state())
+    checkpoints.wait()
+    with pytest.raises(DamagedCheckpointError, match="another version of this library"):
+        checkpoints.restore_latest(like({**make_state(), "new": jnp.zeros(3)}))
+    assert checkpoints.restore_latest(like(make_state())).step == 1
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"accuracy": 0.', "[1]"])
+def test_damaged_metrics_do_not_stop_a_run_or_an_evaluation(content, tmp_path):
+    first = Checkpoints(tmp_path / "checkpoints")
+    first.save(1, make_state(1), {"accuracy": 0.5})
+    first.save(2, make_state(2), {"accuracy": 0.7})
+    first.wait()
+    first.close()
+    (tmp_path / "checkpoints" / "00000002" / "metrics" / "metrics").write_text(content)
+    reader = Checkpoints(tmp_path / "checkpoints", read_only=True)
+    assert reader.steps() == [1, 2] and reader.best_step() == 1
+    reader.close()
+    again = Checkpoints(tmp_path / "checkpoints")
+    assert again.restore_latest(like(make_state())).step == 2
+    again.save(3, make_state(3), {"accuracy": 0.6})
+    again.wait()
+    assert again.best_step() == 3
+    again.close()
+
+
+def test_a_checkpoint_under_another_step_is_damaged(checkpoints, tmp_path):
+    checkpoints.save(1, make_state())
+    checkpoints.wait()
+    shutil.copytree(tmp_path / "checkpoints" / "00000001", tmp_path / "checkpoints" / "00000009")
+    assert checkpoints.restore_latest(like(make_state())).step == 1
 
 
 def test_none_without_any_checkpoint(checkpoints):

@@ -153,6 +153,7 @@ def test_non_finite_loss_names_step_rate_and_last_good_checkpoint(tmp_path):
         "--config.schedule.warmup_epochs=0.", "--config.checkpoint_every=1")
     assert status == 3, output
     assert "Traceback" not in output
+    assert not any("NaN" in line for line in (tmp_path / "metrics.jsonl").open())
     last = output.strip().splitlines()[-1]
     assert "in step" in last and "learning rate 1e+18" in last and "last good checkpoint" in last
 
