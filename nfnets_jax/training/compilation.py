@@ -1,6 +1,10 @@
 """Compiling a step ahead of time, and keeping what was compiled for the next start."""
 
+import ctypes
+import gc
 import os
+import platform
+import sys
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -44,6 +48,18 @@ def enable_compilation_cache() -> str:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     return directory
+
+
+def forget_compiled() -> None:
+    """Drops every compiled program that nothing holds, and gives its memory back to the system.
+
+    The compiler leaves free memory scattered over the heap, which glibc keeps unless told not to:
+    170 to 390 MiB after the first figure of a run.
+    """
+    jax.clear_caches()
+    gc.collect()
+    if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def compile_ahead(function: Callable, *arguments) -> Compiled:

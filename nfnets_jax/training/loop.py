@@ -26,7 +26,7 @@ from nfnets_jax.reports import curves
 from nfnets_jax.tasks.task import Experiment, Task
 from nfnets_jax.training import workdir as workdir_lib
 from nfnets_jax.training.checkpoints import Checkpoints
-from nfnets_jax.training.compilation import compile_ahead
+from nfnets_jax.training.compilation import compile_ahead, forget_compiled
 from nfnets_jax.training.mesh import (
     REPLICATED,
     SHARDED,
@@ -312,5 +312,4 @@ def _draw(experiment: Experiment, state: RunState, workdir: Path, when: str,
         path = workdir / "figures" / f"{name}_{when}.png"
         draw(jax.device_get(state.task), str(path))
         progress.note(f"drew {path}")
-    # Figures are computed operation by operation; give back what was compiled for that.
-    jax.clear_caches()
+    forget_compiled()  # figures are computed operation by operation, each a program of its own
