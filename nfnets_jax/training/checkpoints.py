@@ -4,10 +4,12 @@ Beside the state every checkpoint holds a fingerprint of it, so that a file that
 it was written is noticed, whatever the damage reads back as.
 """
 
+import functools
 import json
 import logging
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -171,6 +173,8 @@ class Checkpoints:
         """
         steps = distributed.from_first_process(self.steps())
         reasons = {}
+        if steps:
+            _silence_late_readers()
         for step in reversed(steps):
             try:
                 restored = self.restore(step, like)
@@ -228,6 +232,22 @@ class Checkpoints:
             f"a checkpoint could not be written to {self.directory} ({reason}); {free:.0f} MiB are "
             f"free there. Free some space and run the same command again: it continues from "
             f"{f'step {steps[-1]}' if steps else 'the start'}.") from error
+
+
+def _silence_late_readers() -> None:
+    """Keeps hundreds of lines about a closed event loop from hiding the one that matters.
+
+    When one array of a checkpoint cannot be read, Orbax closes the loop that the threads reading
+    the others still report to, and each of them prints a traceback.
+    """
+    for hook in ("excepthook", "unraisablehook"):
+        setattr(sys, hook, functools.partial(_unless_loop_is_closed, getattr(sys, hook)))
+
+
+def _unless_loop_is_closed(hook, *arguments) -> None:
+    error = arguments[1] if len(arguments) == 3 else arguments[0].exc_value
+    if not (isinstance(error, RuntimeError) and str(error) == "Event loop is closed"):
+        hook(*arguments)
 
 
 def _first_line(error: Exception) -> str:
