@@ -173,8 +173,6 @@ class Checkpoints:
         """
         steps = distributed.from_first_process(self.steps())
         reasons = {}
-        if steps:
-            _silence_late_readers()
         for step in reversed(steps):
             try:
                 restored = self.restore(step, like)
@@ -209,6 +207,7 @@ class Checkpoints:
           DamagedCheckpointError: if what is read is not what was written.
           Exception: what Orbax raises for a file that is missing or cannot be parsed.
         """
+        _silence_late_readers()
         spec = jax.ShapeDtypeStruct((), jnp.uint32, sharding=jax.tree.leaves(like)[0].sharding)
         content = self._reader.restore(
             self._folder(step) / "default", {"state": like, "fingerprint": spec})
@@ -241,7 +240,9 @@ def _silence_late_readers() -> None:
     the others still report to, and each of them prints a traceback.
     """
     for hook in ("excepthook", "unraisablehook"):
-        setattr(sys, hook, functools.partial(_unless_loop_is_closed, getattr(sys, hook)))
+        current = getattr(sys, hook)
+        if getattr(current, "func", None) is not _unless_loop_is_closed:
+            setattr(sys, hook, functools.partial(_unless_loop_is_closed, current))
 
 
 def _unless_loop_is_closed(hook, *arguments) -> None:
