@@ -31,8 +31,9 @@ def paired_ratios(between: Sequence[float], around: Sequence[float]) -> list[flo
 
 
 def spread(values: Sequence[float]) -> str:
-    """The smallest and the largest of some ratios, for the table."""
-    return f"{min(values):.3f} to {max(values):.3f} in {len(values)} rounds"
+    """The standard error of the mean of some ratios, and their range, for the table."""
+    error = statistics.stdev(values) / len(values) ** 0.5
+    return f"+- {error:.3f}, {min(values):.3f} to {max(values):.3f} in {len(values)} rounds"
 
 
 def median(values: Sequence[float]) -> float:

@@ -30,6 +30,6 @@ def get_config(network: str = "nf_resnet_digits"):
     config.label_smoothing = 0.1
 
     config.log_every = 50
-    config.evaluate_every = 100
-    config.checkpoint_every = 100
+    config.evaluate_every = 200
+    config.checkpoint_every = 200
     return config
