@@ -19,68 +19,13 @@ import optax
 
 from nfnets_jax import data, nets, optim
 from nfnets_jax.analysis import signal_propagation
-from nfnets_jax.config import (
-    ConfigError,
-    anything_like,
-    boolean,
-    integer,
-    number,
-    text,
-    unknown_field,
-)
+from nfnets_jax.config import ConfigError
 from nfnets_jax.reports import signal_propagation as signal_propagation_report
+from nfnets_jax.tasks.classification_config import FIELDS as FIELDS
+from nfnets_jax.tasks.classification_config import POLICIES
+from nfnets_jax.tasks.classification_config import check as check
 from nfnets_jax.tasks.task import Experiment, Hyper, Metrics, Task
 from nfnets_jax.training.mesh import DATA, mean_over_devices
-
-POLICIES = {
-    "float32": jmp.get_policy("float32"),
-    "bfloat16": jmp.get_policy("params=float32,compute=bfloat16,output=float32"),
-}
-
-
-def _network_fields():
-    overrides = {}
-    for name in nets.names():
-        for key, value in nets.defaults(name).items():
-            overrides.setdefault(key, anything_like(value))
-    # Which axis batch statistics are averaged over is decided by the task, not by the config.
-    overrides.pop("cross_replica_axis", None)
-    return {"name": text("nf_resnet50"), **overrides}
-
-
-FIELDS = {
-    "num_epochs": number(90.0, 0, 1e6, open_below=True),
-    "batch_size": integer(1024, 1, 2**20),
-    "evaluation_batch_size": integer(1024, 1, 2**20),
-    "accumulation_steps": integer(1, 1, 2**20),
-    "precision": text("float32", tuple(POLICIES)),
-    "label_smoothing": number(0.1, 0, 1, open_above=True),
-    "ema_decay": number(0.0, 0, 1, open_above=True),
-    "cross_replica_batch_norm": boolean(True),
-    "network": _network_fields(),
-    "dataset": {
-        "name": text("digits"),
-        "data_dir": text(None),
-        "image_size": integer(None, 1, 2**14),
-        "train_split": text("train"),
-        "evaluation_split": text("test"),
-        "random_resized_crop": boolean(False),
-        "crop_padding": integer(0, 0, 2**10),
-        "flip": boolean(False),
-        "loader_threads": integer(8, 1, 1024),
-    },
-    "optimizer": {
-        "learning_rate": number(0.4, 0),
-        "momentum": number(0.9, 0, 1, open_above=True),
-        "nesterov": boolean(True),
-        "weight_decay": number(5e-5, 0),
-    },
-    "schedule": {
-        "name": text("cosine", tuple(optim.SCHEDULES)),
-        "warmup_epochs": number(5.0, 0, 1e6),
-        "final_fraction": number(0.0, 0, 1),
-    },
-}
 
 
 class State(NamedTuple):
@@ -251,74 +196,6 @@ def _scan_mean(function, carry, xs):
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
     (carry, total), _ = jax.lax.scan(body, (carry, zeros), xs)
     return carry, jax.tree.map(lambda x: x / count, total)
-
-
-def check(config: dict[str, Any], device_count: int) -> dict[str, Any]:
-    """Checks that the fields of a classification config fit together, and fills in defaults.
-
-    Raises:
-      ConfigError: naming the field, its value and what is allowed.
-    """
-    dataset = config["dataset"]
-    try:
-        info = data.info(dataset["name"])
-    except ValueError as error:
-        raise ConfigError(f"dataset.name={dataset['name']!r}: {error}") from None
-    if dataset["image_size"] is None:
-        dataset["image_size"] = info.image_size or 224
-
-    config["network"] = _check_network(config["network"], info.num_classes)
-    stride = nets.total_stride(**config["network"])
-    if dataset["image_size"] < stride:
-        raise ConfigError(
-            f"dataset.image_size={dataset['image_size']}: smaller than the total stride {stride} "
-            f"of {config['network']['name']}; use images of at least {stride} pixels or a network "
-            "for small images, such as nf_wrn_16_4")
-
-    _check_divides(config, "batch_size", device_count * config["accumulation_steps"],
-                   f"{device_count} devices" + (
-                       f" x {config['accumulation_steps']} accumulation steps"
-                       if config["accumulation_steps"] > 1 else ""))
-    _check_divides(config, "evaluation_batch_size", device_count, f"{device_count} devices")
-
-    schedule = config["schedule"]
-    if schedule["warmup_epochs"] >= config["num_epochs"]:
-        raise ConfigError(
-            f"schedule.warmup_epochs={schedule['warmup_epochs']:g}: must be less than "
-            f"num_epochs={config['num_epochs']:g}")
-    try:
-        optim.create_schedule(schedule["name"], total_steps=2,
-                              final_fraction=schedule["final_fraction"])
-    except ValueError as error:
-        raise ConfigError(f"schedule.final_fraction={schedule['final_fraction']:g}: {error}"
-                          ) from None
-    return config
-
-
-def _check_network(network: Mapping[str, Any], num_classes: int) -> dict[str, Any]:
-    name = network["name"]
-    try:
-        defaults = nets.defaults(name)
-    except ValueError as error:
-        raise ConfigError(f"network.name={name!r}: {error}") from None
-    overrides = {k: v for k, v in network.items() if k != "name" and v is not None}
-    for key in overrides:
-        if key not in defaults:
-            raise unknown_field(f"network.{key}", defaults)
-    try:
-        nets.create(name, num_classes, **overrides)
-    except ValueError as error:
-        raise ConfigError(f"network.{error}") from None
-    defaults.pop("cross_replica_axis", None)
-    return {"name": name, **defaults, **overrides}
-
-
-def _check_divides(config: dict, field: str, divisor: int, what: str) -> None:
-    value = config[field]
-    if value % divisor:
-        below, above = value // divisor * divisor, -(-value // divisor) * divisor
-        fitting = f"{below} or {above}" if below else f"{above}"
-        raise ConfigError(f"{field}={value}: not divisible by the {what}; use {fitting}")
 
 
 def create(config: dict[str, Any], process_index: int = 0, process_count: int = 1) -> Experiment:

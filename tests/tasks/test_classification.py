@@ -163,3 +163,26 @@ def test_bfloat16_keeps_float32_parameters_and_a_near_loss():
     assert 0 < np.max(np.abs(rounded - exact)) < 0.03
     state = jax.eval_shape(experiment.task.init, jax.random.key(0), experiment.hyper)
     assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {jnp.dtype("float32")}
+
+
+def test_average_covers_the_moving_statistics_and_is_what_is_evaluated():
+    experiment = experiment_of("bn_resnet_digits", ema_decay=0.5)
+    grid = mesh.make_mesh(devices=jax.devices()[:1])
+    programs = loop.map_task(experiment.task, grid)
+    state = loop.initialize(programs, experiment, 0)
+    start = jax.device_get(state.task)
+    state, _ = programs.step(state, next(experiment.train_batches(0)))
+    after = jax.device_get(state.task)
+    decay = 0.1  # (1 + 0) / (10 + 0) in the first step
+    for average, before, value in ((after.ema_params, start.params, after.params),
+                                   (after.ema_network_state, start.network_state,
+                                    after.network_state)):
+        for a, b, v in zip(*map(jax.tree.leaves, (average, before, value)), strict=True):
+            expected = decay * b + (1 - decay) * v if v.dtype == np.float32 else v
+            np.testing.assert_allclose(a, expected, rtol=1e-5, atol=1e-6)
+    first = loop.evaluate(programs, state, experiment.evaluation_batches("test"), grid)
+    swapped = state._replace(task=state.task._replace(
+        params=state.task.ema_params, network_state=state.task.ema_network_state,
+        ema_params=state.task.params, ema_network_state=state.task.network_state))
+    second = loop.evaluate(programs, swapped, experiment.evaluation_batches("test"), grid)
+    assert first["loss"] != second["loss"]
