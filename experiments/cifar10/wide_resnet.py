@@ -3,8 +3,9 @@
 Reproduces: the training protocol of SkipInit's CIFAR-10 studies as it was recalled, not read:
     200 epochs, L2 5e-4, the learning rate constant for half of them and then halved every ten.
 Published accuracy: empty, the tables could not be read.
-Variants: the name of any network for 32-pixel images. SkipInit, the default, takes the learning
-    rate 2^-2; a batch-normalized network bears 2^-1, a normalizer-free one was not tuned here.
+Variants: the name of any network for 32-pixel images. The learning rates, 2^-1 with batch
+    normalization and 2^-2 without, are recalled for width 2 at batch 128, and chosen for the other
+    networks; momentum 0.9 is chosen. Nothing was tuned here.
 Time: not measured; CIFAR-10 has to be prepared first (the program says how).
 
     python -m nfnets_jax.train --config=experiments/cifar10/wide_resnet.py:skipinit_wrn_16_4 \\

@@ -15,7 +15,7 @@ During training the 10,000 held-out training images are evaluated, and pick the 
 `python -m nfnets_jax.evaluate --workdir=... --split=test` gives the accuracy that is published.
 
 The "Reg." columns add `--config.network.stochastic_depth_rate=0.1` and
-`--config.network.dropout_rate=0.25` (the latter recalled).
+`--config.network.dropout_rate=0.25` (both recalled).
 """
 
 from nfnets_jax.config import default_config
