@@ -1,4 +1,4 @@
-"""Haiku networks: normalizer-free, SkipInit, FixUp and batch-normalized residual networks."""
+"""Haiku networks: NF-ResNets, NF-RegNets, NFNets, and their baselines with and without norms."""
 
 from nfnets_jax.nets.activations import (
     activation,
@@ -7,15 +7,17 @@ from nfnets_jax.nets.activations import (
     gamma_by_quadrature,
     moments_by_quadrature,
 )
+from nfnets_jax.nets.architectures import names
 from nfnets_jax.nets.conv import Conv2D
 from nfnets_jax.nets.expectation import expected_variance
-from nfnets_jax.nets.layers import SqueezeExcite, StochasticDepth, tag
-from nfnets_jax.nets.registry import create, defaults, names, total_stride
+from nfnets_jax.nets.layers import EfficientChannelAttention, SqueezeExcite, StochasticDepth, tag
+from nfnets_jax.nets.registry import create, defaults, image_sizes, total_stride
 from nfnets_jax.nets.resnet import ResNet
 from nfnets_jax.nets.weight_standardization import WSConv2D, standardize
 
 __all__ = (
     "Conv2D",
+    "EfficientChannelAttention",
     "ResNet",
     "SqueezeExcite",
     "StochasticDepth",
@@ -27,6 +29,7 @@ __all__ = (
     "expected_variance",
     "gamma",
     "gamma_by_quadrature",
+    "image_sizes",
     "moments_by_quadrature",
     "names",
     "standardize",

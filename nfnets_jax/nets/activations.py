@@ -19,6 +19,10 @@ def _identity(x: jax.Array) -> jax.Array:
     return x
 
 
+def _gelu_erf(x: jax.Array) -> jax.Array:
+    return jax.nn.gelu(x, approximate=False)
+
+
 class _Scaled(NamedTuple):
     function: Activation
     gamma: float
@@ -30,6 +34,7 @@ _TABLE = {
     "celu": _Scaled(jax.nn.celu, 1.270926833152771),
     "elu": _Scaled(jax.nn.elu, 1.2716004848480225),
     "gelu": _Scaled(jax.nn.gelu, 1.7015043497085571),
+    "gelu_erf": _Scaled(_gelu_erf, 1.7015043497085571),
     "glu": _Scaled(jax.nn.glu, 1.8484294414520264),
     "identity": _Scaled(_identity, 1.0),
     "leaky_relu": _Scaled(jax.nn.leaky_relu, 1.70590341091156),
@@ -61,8 +66,8 @@ def activation(name: str, scaled: bool = True) -> Activation:
     """Returns gamma * act, or plain act, as a function of an array that keeps its dtype.
 
     Args:
-      name: one of `activation_names()`. 'gelu' is the tanh approximation; 'glu' halves the
-        channels.
+      name: one of `activation_names()`. 'gelu' is the tanh approximation, 'gelu_erf' the exact
+        function with the same gamma, as in timm; 'glu' halves the channels.
       scaled: whether the function is multiplied by its gamma.
 
     Raises:

@@ -11,6 +11,9 @@ from nfnets_jax.naming import nearest
 from nfnets_jax.nets.activations import activation_names
 from nfnets_jax.nets.conv import INITIALIZATION_GAINS
 
+# Name of a stem -> the factor by which it reduces the height and the width.
+STEM_STRIDES = {"imagenet": 4, "cifar": 1, "regnet": 2, "nfnet": 4}
+
 
 class Rule(NamedTuple):
     """What one argument may be.
@@ -53,6 +56,7 @@ _POSITIVE = Rule(lambda value: _is_number(value) and value > 0, "a number above 
 _RATE = Rule(
     lambda value: _is_number(value) and 0 <= value < 1, "a number of at least 0 and below 1"
 )
+_WHOLE = Rule(lambda value: value == 0 or _is_positive_integer(value), "a whole number")
 _AXIS = Rule(lambda value: value is None or isinstance(value, str), "None or the name of an axis")
 
 RULES = dict(
@@ -60,22 +64,36 @@ RULES = dict(
     widths=_POSITIVE_INTEGERS,
     depths=_POSITIVE_INTEGERS,
     strides=_POSITIVE_INTEGERS,
-    stem=_choice("imagenet", "cifar"),
+    stem=_choice(*STEM_STRIDES),
     stem_width=_POSITIVE_INTEGER,
+    head_width=_WHOLE,
     bottleneck=_BOOLEAN,
+    expansion=_POSITIVE,
+    group_size=_POSITIVE_INTEGER,
+    use_two_convs=_BOOLEAN,
+    scan_blocks=_BOOLEAN,
     activation=_choice(*activation_names()),
     dropout_rate=_RATE,
     stochastic_depth_rate=_RATE,
     scale_by_keep=_BOOLEAN,
     classifier_init_std=_NOT_NEGATIVE,
     alpha=_NOT_NEGATIVE,
+    use_skip_gain=_BOOLEAN,
     skip_gain_init=_NUMBER,
     use_se=_BOOLEAN,
+    use_eca=_BOOLEAN,
     se_ratio=_POSITIVE,
+    shortcut=_choice("conv", "avg_pool"),
+    padding=_choice("same", "symmetric"),
+    gamma_in=_choice("activation", "weights"),
+    eps_mode=_choice("clamp", "add_to_variance"),
+    eps=_POSITIVE,
+    round_widths=_BOOLEAN,
     weight_standardization=_BOOLEAN,
     conv_bias=_BOOLEAN,
     stem_bias=_BOOLEAN,
     weight_init=_choice(*sorted(INITIALIZATION_GAINS)),
+    norm_order=_choice("norm_act", "act_norm"),
     bn_decay_rate=_RATE,
     bn_eps=_POSITIVE,
     cross_replica_axis=_AXIS,
@@ -112,11 +130,15 @@ def resolve(name: str, defaults: Mapping[str, Any], overrides: Mapping[str, Any]
             "widths={}, depths={} and strides={} must have one entry for each stage, so that "
             "all three have the same length".format(*stages)
         )
-    if resolved["bottleneck"] and min(resolved["widths"]) < 4:
+    if resolved.get("bottleneck") and min(resolved["widths"]) < 4:
         raise ValueError(
             f"widths={stages[0]} is not allowed with bottleneck=True, whose inner width is a "
             "quarter of the width; use widths of at least 4"
         )
+    if resolved["stem"] == "nfnet" and resolved["stem_width"] % 8:
+        raise ValueError(
+            f"stem_width={resolved['stem_width']} is not allowed with stem='nfnet', whose first "
+            "convolution has an eighth of it; use a multiple of 8")
     if resolved["activation"] == "glu":
         _check_glu(name, resolved)
     return resolved
@@ -128,6 +150,8 @@ def _check_glu(name: str, values: Mapping[str, Any]) -> None:
         raise ValueError(
             "activation='glu' is not allowed with FixUp, whose blocks end in an activation: it "
             "would halve their channels")
+    if "expansion" in values:
+        raise ValueError(f"activation='glu' is not allowed in {name}: it halves the channels")
     inner = 4 if values["bottleneck"] else 1
     for argument, width in [("stem_width", values["stem_width"])] + [
             ("widths", width // inner) for width in values["widths"]]:

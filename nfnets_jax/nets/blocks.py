@@ -1,92 +1,31 @@
-"""The residual blocks: normalizer-free, SkipInit, FixUp and batch-normalized.
+"""The residual blocks: pre-activation (normalizer-free, SkipInit, ...), post-activation, FixUp.
 
 Semantics follow the authors' released code of arXiv 2101.08692. A block's `BlockPlan` says where
 it stands in the network; its other arguments are shared by all blocks.
 """
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable
 
 import haiku as hk
 import jax
 import jax.numpy as jnp
 
 from nfnets_jax.nets.activations import Activation
+from nfnets_jax.nets.branches import BlockPlan
 from nfnets_jax.nets.conv import Conv2D
 from nfnets_jax.nets.layers import SqueezeExcite, StochasticDepth, tag
 from nfnets_jax.nets.weight_standardization import WSConv2D
 
 ConvMaker = Callable[..., hk.Module]
 Norm = Callable[..., jax.Array]
-
-
-class BlockPlan(NamedTuple):
-    """Place of one residual block in a network.
-
-    Attributes:
-      index: of the block in the network, from 0.
-      stage: of the block, from 0.
-      channels: of the output.
-      stride: of the block.
-      is_transition: whether the shortcut is a convolution (the stride or the width changes).
-    """
-
-    index: int
-    stage: int
-    channels: int
-    stride: int
-    is_transition: bool
-
-
-def plan_blocks(
-    stem_width: int, widths: Sequence[int], depths: Sequence[int], strides: Sequence[int]
-) -> list[BlockPlan]:
-    """Lists the blocks of a network whose stages have these widths, depths and strides."""
-    plan = []
-    channels = stem_width
-    for stage, (width, depth, stage_stride) in enumerate(zip(widths, depths, strides, strict=True)):
-        for i in range(depth):
-            stride = stage_stride if i == 0 else 1
-            is_transition = stride > 1 or channels != width
-            plan.append(BlockPlan(len(plan), stage, width, stride, is_transition))
-            channels = width
-    return plan
-
-
-def expected_variances(plan: Sequence[BlockPlan], alpha: float) -> list[float]:
-    """Analytic variance of a normalizer-free network's signal, with skip_gain = 1.
-
-    v_0 = 1; v_{l+1} = v_l + alpha^2, and 1 + alpha^2 after a transition block, whose shortcut
-    starts from the scaled activation (arXiv 2101.08692, section 3).
-
-    Returns:
-      The variance at the input of each block, then at the output of the last one.
-    """
-    variances = [1.0]
-    for block in plan:
-        variances.append((1.0 if block.is_transition else variances[-1]) + alpha**2)
-    return variances
-
-
-class _Kernel(NamedTuple):
-    channels: int
-    kernel_size: int
-    stride: int
-
-
-def branch_kernels(channels: int, stride: int, bottleneck: bool) -> list[_Kernel]:
-    """Lists the convolutions of a branch: 1x1, 3x3, 1x1 (bottleneck), or two 3x3 (basic)."""
-    if bottleneck:
-        mid = channels // 4
-        return [_Kernel(mid, 1, 1), _Kernel(mid, 3, stride), _Kernel(channels, 1, 1)]
-    return [_Kernel(channels, 3, stride), _Kernel(channels, 3, 1)]
+Gate = Callable[[jax.Array], jax.Array]
 
 
 class PreActivationBlock(hk.Module):
     """x_{l+1} = s(x_l) + alpha g f(h),  h = act(norm(x_l)) / expected_std.
 
     The branch f is conv0, then act and conv for each further convolution. The shortcut s is x_l
-    itself, or, in a transition block, a strided 1x1 convolution of h. With scaled weight
+    itself, or, in a transition block, a 1x1 convolution of h. With scaled weight
     standardization, scaled activations, no norm and a trained scalar g (`skip_gain`) this is the
     normalizer-free block (arXiv 2101.08692, section 3); with plain layers, alpha = 1 and
     expected_std = 1 the SkipInit block (arXiv 2002.10444); with a norm and no g ResNetV2's.
@@ -95,47 +34,54 @@ class PreActivationBlock(hk.Module):
     def __init__(
         self,
         plan: BlockPlan,
-        bottleneck: bool,
         activation: Activation,
         make_conv: ConvMaker,
-        stochastic_depth_rate: float,
+        stochastic_depth_rate: float | jax.Array,
         scale_by_keep: bool,
         norm: Norm | None = None,
+        norm_order: str = "norm_act",
         alpha: float = 1.0,
-        expected_std: float = 1.0,
+        expected_std: float | jax.Array = 1.0,
         skip_gain_init: float | None = None,
-        se_ratio: float | None = None,
-        se_multiplier: float = 1.0,
+        gate: Gate | None = None,
+        gate_after: str | None = None,
+        gate_multiplier: float = 1.0,
+        shortcut: str = "conv",
         name: str | None = None,
     ):
         """Sets the hyperparameters.
 
         Args:
-          plan: place of the block in the network.
-          bottleneck: whether the branch is 1x1, 3x3, 1x1; two 3x3 otherwise.
+          plan: place of the block in the network, and its convolutions.
           activation: applied before each convolution.
-          make_conv: called as `make_conv(channels, kernel_size, stride, name=...)`.
+          make_conv: called as `make_conv(channels, kernel_size, stride, groups, name=...)`.
           stochastic_depth_rate: probability with which an example's branch is dropped.
           scale_by_keep: whether kept branches are divided by the probability of keeping.
-          norm: called as `norm(inputs, is_training, name=...)` before each activation, or None.
+          norm: called as `norm(inputs, is_training, name=...)`, or None.
+          norm_order: whether the norm comes before each activation ('norm_act') or after it.
           alpha: fixed scale of the branch.
           expected_std: fixed standard deviation that the activated input is divided by.
           skip_gain_init: initial value of the branch's trained scalar; None for no such scalar.
-          se_ratio: width of the squeeze-and-excite layer at the end of the branch; None for none.
-          se_multiplier: of the squeeze-and-excite gate.
+          gate: maps [N, H, W, C] to the [N, 1, 1, C] that it is multiplied by, or None.
+          gate_after: name of the convolution whose output is gated; the last one if None.
+          gate_multiplier: of the gate.
+          shortcut: of a transition block with a stride: a strided convolution ('conv'), or 2x2
+            mean pooling and then the convolution ('avg_pool').
           name: of the module.
         """
         super().__init__(name=name)
         self.plan = plan
-        self.bottleneck = bottleneck
         self.activation = activation
         self.make_conv = make_conv
         self.norm = norm
+        self.norm_order = norm_order
         self.alpha = alpha
         self.expected_std = expected_std
         self.skip_gain_init = skip_gain_init
-        self.se_ratio = se_ratio
-        self.se_multiplier = se_multiplier
+        self.gate = gate
+        self.gate_after = gate_after or plan.kernels[-1].name
+        self.gate_multiplier = gate_multiplier
+        self.shortcut = shortcut
         self.stochastic_depth_rate = stochastic_depth_rate
         self.scale_by_keep = scale_by_keep
 
@@ -143,30 +89,102 @@ class PreActivationBlock(hk.Module):
         """Maps [N, H, W, C] to [N, ceil(H / stride), ceil(W / stride), channels], same dtype."""
 
         def activate(value, i):
-            if self.norm is not None:
-                value = self.norm(value, is_training, name=f"bn{i}")
-            return self.activation(value)
+            if self.norm is None:
+                return self.activation(value)
+            if self.norm_order == "act_norm":
+                return self.norm(self.activation(value), is_training, name=f"bn{i}")
+            return self.activation(self.norm(value, is_training, name=f"bn{i}"))
 
-        channels, stride = self.plan.channels, self.plan.stride
-        h = activate(x, 0) * (1.0 / self.expected_std)
-        shortcut = x
-        if self.plan.is_transition:
-            shortcut = self.make_conv(channels, 1, stride, name="conv_shortcut")(h)
+        h = activate(x, 0)
+        h = h * jnp.asarray(1.0 / self.expected_std, h.dtype)
         out = h
-        for i, kernel in enumerate(branch_kernels(channels, stride, self.bottleneck)):
+        for i, kernel in enumerate(self.plan.kernels):
             if i > 0:
                 out = activate(out, i)
-            out = self.make_conv(*kernel, name=f"conv{i}")(out)
-        if self.se_ratio is not None:
-            gate = SqueezeExcite(self.se_ratio, name="squeeze_excite")(out)
-            out = self.se_multiplier * gate * out
+            out = self.make_conv(
+                kernel.channels, kernel.size, kernel.stride, kernel.groups, name=kernel.name)(out)
+            if self.gate is not None and kernel.name == self.gate_after:
+                out = self.gate_multiplier * self.gate(out) * out
         out = tag("residual_branch", out)
         out = StochasticDepth(self.stochastic_depth_rate, self.scale_by_keep)(out, is_training)
         if self.skip_gain_init is not None:
             init = hk.initializers.Constant(self.skip_gain_init)
             skip_gain = hk.get_parameter("skip_gain", (), jnp.float32, init=init)
             out = out * skip_gain.astype(out.dtype)
-        return tag("block_output", self.alpha * out + shortcut)
+        return tag("block_output", self.alpha * out + self._apply_shortcut(x, h))
+
+    @hk.transparent
+    def _apply_shortcut(self, x: jax.Array, h: jax.Array) -> jax.Array:
+        if not self.plan.is_transition:
+            return x
+        stride = self.plan.stride
+        if self.shortcut == "avg_pool" and stride > 1:
+            h = hk.avg_pool(h, (1, stride, stride, 1), (1, stride, stride, 1), "SAME")
+            stride = 1
+        return self.make_conv(self.plan.channels, 1, stride, 1, name="conv_shortcut")(h)
+
+
+class PostActivationBlock(hk.Module):
+    """act(s(x) + f(x)): the block of the first ResNets and of RegNets (arXiv 2003.13678).
+
+    Each convolution is followed by its norm and, but for the last one, by the activation. In a
+    transition block the shortcut s is a strided 1x1 convolution and a norm.
+    """
+
+    def __init__(
+        self,
+        plan: BlockPlan,
+        activation: Activation,
+        make_conv: ConvMaker,
+        norm: Norm,
+        stochastic_depth_rate: float,
+        scale_by_keep: bool,
+        se_ratio: float | None = None,
+        name: str | None = None,
+    ):
+        """Sets the hyperparameters.
+
+        Args:
+          plan: place of the block in the network, and its convolutions.
+          activation: applied after each norm and after the addition.
+          make_conv: called as `make_conv(channels, kernel_size, stride, groups, name=...)`.
+          norm: called as `norm(inputs, is_training, name=...)`.
+          stochastic_depth_rate: probability with which an example's branch is dropped.
+          scale_by_keep: whether kept branches are divided by the probability of keeping.
+          se_ratio: hidden width of a squeeze-and-excite gate before the last convolution, over the
+            width of the block's input as in RegNet-Y; None for no gate.
+          name: of the module.
+        """
+        super().__init__(name=name)
+        self.plan = plan
+        self.activation = activation
+        self.make_conv = make_conv
+        self.norm = norm
+        self.stochastic_depth_rate = stochastic_depth_rate
+        self.scale_by_keep = scale_by_keep
+        self.se_ratio = se_ratio
+
+    def __call__(self, x: jax.Array, is_training: bool) -> jax.Array:
+        """Maps [N, H, W, C] to [N, ceil(H / stride), ceil(W / stride), channels], same dtype."""
+        out = x
+        for i, kernel in enumerate(self.plan.kernels):
+            is_last = i == len(self.plan.kernels) - 1
+            if is_last and self.se_ratio is not None:
+                hidden = round(self.se_ratio * x.shape[-1])
+                out = SqueezeExcite(hidden, name="squeeze_excite")(out) * out
+            out = self.make_conv(
+                kernel.channels, kernel.size, kernel.stride, kernel.groups, name=kernel.name)(out)
+            out = self.norm(out, is_training, name=f"bn{i}")
+            if not is_last:
+                out = self.activation(out)
+        out = tag("residual_branch", out)
+        out = StochasticDepth(self.stochastic_depth_rate, self.scale_by_keep)(out, is_training)
+        shortcut = x
+        if self.plan.is_transition:
+            shortcut = self.make_conv(
+                self.plan.channels, 1, self.plan.stride, 1, name="conv_shortcut")(x)
+            shortcut = self.norm(shortcut, is_training, name="bn_shortcut")
+        return tag("block_output", self.activation(out + shortcut))
 
 
 class FixUpBlock(hk.Module):
@@ -181,7 +199,6 @@ class FixUpBlock(hk.Module):
         self,
         plan: BlockPlan,
         num_blocks: int,
-        bottleneck: bool,
         activation: Activation,
         stochastic_depth_rate: float,
         scale_by_keep: bool,
@@ -190,9 +207,8 @@ class FixUpBlock(hk.Module):
         """Sets the hyperparameters.
 
         Args:
-          plan: place of the block in the network.
+          plan: place of the block in the network, and its convolutions.
           num_blocks: of the network, L in FixUp's scaling rule.
-          bottleneck: whether the branch is 1x1, 3x3, 1x1; two 3x3 otherwise.
           activation: applied between convolutions and after the addition.
           stochastic_depth_rate: probability with which an example's branch is dropped.
           scale_by_keep: whether kept branches are divided by the probability of keeping.
@@ -201,7 +217,6 @@ class FixUpBlock(hk.Module):
         super().__init__(name=name)
         self.plan = plan
         self.num_blocks = num_blocks
-        self.bottleneck = bottleneck
         self.activation = activation
         self.stochastic_depth_rate = stochastic_depth_rate
         self.scale_by_keep = scale_by_keep
@@ -213,21 +228,21 @@ class FixUpBlock(hk.Module):
             return hk.get_parameter(name, (), jnp.float32, init=init).astype(x.dtype)
 
         channels, stride = self.plan.channels, self.plan.stride
-        kernels = branch_kernels(channels, stride, self.bottleneck)
-        num_convs = len(kernels)
+        num_convs = len(self.plan.kernels)
         out = x + scalar("bias1a")
         shortcut = out
         if self.plan.is_transition:
             w_init = hk.initializers.RandomNormal((2.0 / channels) ** 0.5)
             shortcut = Conv2D(channels, 1, stride, w_init=w_init, name="conv_shortcut")(out)
-        for i, kernel in enumerate(kernels):
+        for i, kernel in enumerate(self.plan.kernels):
             is_last = i == num_convs - 1
-            fan_out = kernel.channels * kernel.kernel_size**2
+            fan_out = kernel.channels * kernel.size**2
             stddev = (2.0 / fan_out) ** 0.5 * self.num_blocks ** (-1.0 / (2 * num_convs - 2))
             w_init = hk.initializers.RandomNormal(0.0 if is_last else stddev)
             if i > 0:
                 out = out + scalar(f"bias{i + 1}a")
-            out = Conv2D(*kernel, w_init=w_init, name=f"conv{i}")(out)
+            out = Conv2D(
+                kernel.channels, kernel.size, kernel.stride, w_init=w_init, name=kernel.name)(out)
             if is_last:
                 out = out * scalar("scale", jnp.ones) + scalar(f"bias{i + 1}b")
             else:
@@ -240,14 +255,22 @@ class FixUpBlock(hk.Module):
 def make_plain_conv(with_bias: bool, weight_init: str) -> ConvMaker:
     """Returns the maker of convolutions without weight standardization."""
 
-    def make_conv(channels: int, kernel_size: int, stride: int, name: str) -> hk.Module:
-        return Conv2D(
-            channels, kernel_size, stride, with_bias=with_bias, w_init=weight_init, name=name
-        )
+    def make_conv(
+        channels: int, kernel_size: int, stride: int, groups: int, name: str
+    ) -> hk.Module:
+        return Conv2D(channels, kernel_size, stride, groups, with_bias=with_bias,
+                      w_init=weight_init, name=name)
 
     return make_conv
 
 
-def make_ws_conv(channels: int, kernel_size: int, stride: int, name: str) -> hk.Module:
-    """Makes a convolution with scaled weight standardization."""
-    return WSConv2D(channels, kernel_size, stride, name=name)
+def make_ws_conv(padding: str, gamma: float, eps_mode: str, eps: float) -> ConvMaker:
+    """Returns the maker of convolutions with scaled weight standardization; see `WSConv2D`."""
+
+    def make_conv(
+        channels: int, kernel_size: int, stride: int, groups: int, name: str
+    ) -> hk.Module:
+        return WSConv2D(channels, kernel_size, stride, groups, padding=padding, gamma=gamma,
+                        eps_mode=eps_mode, eps=eps, name=name)
+
+    return make_conv

@@ -43,6 +43,12 @@ def conv(
     )
 
 
+def symmetric_padding(kernel_size: int, stride: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Zeros before and after each spatial dimension, as PyTorch's networks pad."""
+    border = (stride - 1 + kernel_size - 1) // 2
+    return (border, border), (border, border)
+
+
 def initializer(name: str, kernel_shape: Sequence[int]) -> hk.initializers.Initializer:
     """Returns the weight initializer of a convolution kernel.
 

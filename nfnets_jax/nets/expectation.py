@@ -6,7 +6,7 @@ from typing import Any
 
 from nfnets_jax.nets import registry
 from nfnets_jax.nets.activations import moments_by_quadrature
-from nfnets_jax.nets.blocks import BlockPlan, expected_variances
+from nfnets_jax.nets.branches import BlockPlan, expected_variances
 from nfnets_jax.nets.conv import INITIALIZATION_GAINS
 
 

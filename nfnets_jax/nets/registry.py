@@ -1,41 +1,45 @@
 """Networks by name."""
 
 import math
-import re
 from collections.abc import Mapping
 from typing import Any
 
 import haiku as hk
 import jax
 
-from nfnets_jax.naming import nearest
-from nfnets_jax.nets import arguments
-from nfnets_jax.nets.blocks import BlockPlan, plan_blocks
+from nfnets_jax.nets import architectures, arguments, branches
+from nfnets_jax.nets.branches import BlockPlan, Branch
 from nfnets_jax.nets.resnet import ResNet
 
-_BLOCKS = ("bn", "fixup", "nf", "skipinit")
-
-_IMAGENET_DEPTHS = {
-    "50": (3, 4, 6, 3),
-    "101": (3, 4, 23, 3),
-    "152": (3, 8, 36, 3),
-    "200": (3, 24, 36, 3),
-    "288": (24, 24, 24, 24),
-    "600": (50, 50, 50, 50),
-}
-
-_LISTED_WIDE_RESNETS = ("16_2", "16_4", "28_10", "40_4", "100_2", "1000_2")
-
-# Of the authors' released code, except that dropout and stochastic depth are off until asked for
-# and that `weight_init` and `weight_standardization` are choices.
+# Of the authors' released code, except that dropout and stochastic depth of the ResNets are off
+# until asked for and that `weight_init` and `weight_standardization` are choices.
+_BATCH_NORM_DEFAULTS = dict(
+    classifier_init_std=0.0,
+    use_se=False,
+    se_ratio=0.25,
+    weight_init="lecun",
+    norm_order="norm_act",
+    bn_decay_rate=0.9,
+    bn_eps=1e-5,
+    cross_replica_axis=None,
+)
 _BLOCK_DEFAULTS = {
     "nf": dict(
         classifier_init_std=0.01,
         alpha=0.2,
+        use_skip_gain=True,
         skip_gain_init=0.0,
         use_se=False,
         se_ratio=0.25,
+        use_eca=False,
+        shortcut="conv",
         weight_standardization=True,
+        gamma_in="activation",
+        padding="same",
+        eps_mode="clamp",
+        eps=1e-4,
+        round_widths=False,
+        scan_blocks=False,
     ),
     "skipinit": dict(
         classifier_init_std=0.0,
@@ -43,107 +47,73 @@ _BLOCK_DEFAULTS = {
         conv_bias=True,
         stem_bias=False,
         weight_init="lecun",
+        scan_blocks=False,
     ),
-    "fixup": dict(classifier_init_std=0.0),
-    "bn": dict(
-        classifier_init_std=0.0,
-        use_se=False,
-        se_ratio=0.25,
-        weight_init="lecun",
-        bn_decay_rate=0.9,
-        bn_eps=1e-5,
-        cross_replica_axis=None,
+    "fixup": dict(classifier_init_std=0.0, scan_blocks=False),
+    "bn": _BATCH_NORM_DEFAULTS,
+    "bn_v1": {key: value for key, value in _BATCH_NORM_DEFAULTS.items() if key != "norm_order"},
+    "plain": dict(
+        classifier_init_std=0.01,
+        conv_bias=True,
+        stem_bias=False,
+        weight_init="he",
+        scan_blocks=False,
     ),
 }
-
-
-def names() -> list[str]:
-    """Returns the sorted names of the usual networks.
-
-    `{block}_wrn_{d}_{k}` is accepted for every depth d = 6b + 4 and width k, also if not listed.
-    """
-    kinds = [f"resnet{depth}" for depth in _IMAGENET_DEPTHS]
-    kinds += [f"wrn_{size}" for size in _LISTED_WIDE_RESNETS]
-    kinds += ["resnet_digits"]
-    return sorted(f"{block}_{kind}" for block in _BLOCKS for kind in kinds)
-
-
-def _unknown(name: str, why: str = "") -> ValueError:
-    return ValueError(
-        f"network {name!r} is unknown{why}; nearest: {nearest(name, names())}"
-    )
-
-
-def _layout(name: str) -> tuple[str, dict[str, Any]]:
-    """Returns the kind of block and the stem and stages that a network's name stands for."""
-    matched = re.fullmatch(r"(nf|skipinit|fixup|bn)_(resnet|wrn)_?(\w+)", str(name))
-    if not matched:
-        raise _unknown(name)
-    block, kind, size = matched.groups()
-    if name == f"{block}_resnet{size}" and size in _IMAGENET_DEPTHS:
-        return block, dict(
-            widths=(256, 512, 1024, 2048),
-            depths=_IMAGENET_DEPTHS[size],
-            strides=(1, 2, 2, 2),
-            stem="imagenet",
-            stem_width=64,
-            bottleneck=True,
-        )
-    if name == f"{block}_resnet_digits":
-        return block, dict(
-            widths=(32, 64),
-            depths=(2, 4),
-            strides=(1, 2),
-            stem="cifar",
-            stem_width=32,
-            bottleneck=False,
-        )
-    sizes = re.fullmatch(rf"{block}_wrn_([1-9]\d*)_([1-9]\d*)", name)
-    if not sizes:
-        raise _unknown(name)
-    depth, width = map(int, sizes.groups())
-    if depth < 10 or depth % 6 != 4:
-        raise _unknown(name, f": depth {depth} is not 6 b + 4 for a whole number b of at least 1")
-    return block, dict(
-        widths=(16 * width, 32 * width, 64 * width),
-        depths=((depth - 4) // 6,) * 3,
-        strides=(1, 2, 2),
-        stem="cifar",
-        stem_width=16,
-        bottleneck=False,
-    )
+_BRANCH_DEFAULTS = {
+    "resnet": dict(bottleneck=True),
+    "regnet": dict(head_width=0, expansion=2.25, group_size=8),
+    "nfnet": dict(head_width=0, expansion=0.5, group_size=128, use_two_convs=True),
+}
+# The arguments that `ResNet` takes itself; the others go to its blocks or make its plan.
+_SHARED = (
+    "stem", "stem_width", "head_width", "activation", "dropout_rate", "stochastic_depth_rate",
+    "scale_by_keep", "classifier_init_std", "scan_blocks",
+)
 
 
 def defaults(name: str) -> dict[str, Any]:
     """Returns every argument that `create(name, num_classes, ...)` can override, with its value.
 
-    widths, depths, strides: of the stages. stem: 'imagenet' or 'cifar'; stem_width: its channels.
-    bottleneck: 1x1, 3x3, 1x1 branches instead of two 3x3. activation: see `activation_names`.
+    widths, depths, strides: of the stages. stem: 'imagenet' (7x7 convolution of stride 2 and 3x3
+    max-pool of stride 2), 'cifar' (3x3 of stride 1), 'regnet' (3x3 of stride 2) or 'nfnet' (four
+    3x3, of strides 2, 1, 1, 2); stem_width: its channels. activation: see `activation_names`.
     dropout_rate: of the pooled features. stochastic_depth_rate: times i / L for block i of L;
     scale_by_keep: whether kept branches are rescaled. classifier_init_std: of the weights.
+    scan_blocks: compile identical blocks once, for deep networks; where blocks have no state.
 
-    nf: alpha; skip_gain_init; use_se and se_ratio for squeeze-and-excite;
-    weight_standardization=False for plain He-initialized convolutions and unscaled activations.
+    ResNets: bottleneck, 1x1, 3x3, 1x1 branches instead of two 3x3. NF-RegNets and NFNets:
+    expansion, inner width over that of the block's input (NF-RegNet) or output (NFNet);
+    group_size, channels of a group of the 3x3; head_width, of the last 1x1 convolution, 0 for
+    none. NFNets: use_two_convs, a second 3x3.
+
+    nf: alpha; use_skip_gain and skip_gain_init; use_se and se_ratio for squeeze-and-excite,
+    use_eca for efficient channel attention; shortcut 'conv' or 'avg_pool'; weight_standardization=
+    False for plain He-initialized convolutions and unscaled activations; gamma_in 'activation' or
+    'weights', where the gain of the nonlinearity is multiplied in (the same network but for stem
+    and classifier); padding 'same' or 'symmetric'; eps_mode and eps, see `standardize`;
+    round_widths, inner widths and those of squeeze-and-excite to multiples of 8 as in timm.
     skipinit: skip_gain_init; conv_bias and stem_bias; weight_init 'lecun' or 'he'.
-    bn: use_se, se_ratio, weight_init; bn_decay_rate, bn_eps; cross_replica_axis, the named axis
-    over which batch statistics are averaged.
+    plain: conv_bias, stem_bias, weight_init.
+    bn, bn_v1 (post-activation): use_se, se_ratio, weight_init; bn_decay_rate, bn_eps;
+    cross_replica_axis, the named axis over which batch statistics are averaged. bn: norm_order,
+    'norm_act' for normalization, activation, convolution or 'act_norm'.
 
     Raises:
       ValueError: if the name is unknown.
     """
-    block, layout = _layout(name)
-    regularization = dict(dropout_rate=0.0, stochastic_depth_rate=0.0, scale_by_keep=False)
-    values = {**layout, "activation": "relu", **regularization, **_BLOCK_DEFAULTS[block]}
-    if block == "skipinit" and "_wrn_" in name:
-        values["conv_bias"] = False  # arXiv 2002.10444: plain SkipInit adds no biases.
-    return values
+    found = architectures.find(name)
+    shared = dict(
+        activation="relu", dropout_rate=0.0, stochastic_depth_rate=0.0, scale_by_keep=False)
+    values = {**_BRANCH_DEFAULTS[found.branch], **shared, **_BLOCK_DEFAULTS[found.block]}
+    return {**values, **found.values}
 
 
 def create(name: str, num_classes: int, **overrides: Any) -> hk.TransformedWithState:
     """Creates a network.
 
     Args:
-      name: one of `names()`, or `{nf,skipinit,fixup,bn}_wrn_{d}_{k}`.
+      name: one of `names()`, or `{block}_wrn_{d}_{k}`.
       num_classes: number of logits.
       **overrides: values that replace those of `defaults(name)`.
 
@@ -155,13 +125,15 @@ def create(name: str, num_classes: int, **overrides: Any) -> hk.TransformedWithS
     Raises:
       ValueError: for an unknown name or argument, or a value that is not allowed.
     """
-    block = _layout(name)[0]
     arguments.check("num_classes", num_classes)
-    values = arguments.resolve(name, defaults(name), overrides)
-    own = {key: values.pop(key) for key in _BLOCK_DEFAULTS[block] if key != "classifier_init_std"}
+    block, plan, values = resolve_plan(name, overrides)
+    shared = {"head_width": 0, "scan_blocks": False}
+    shared |= {key: values.pop(key) for key in _SHARED if key in values}
+    module_name = architectures.find(name).module_name
 
     def forward(images: jax.Array, is_training: bool) -> dict[str, jax.Array]:
-        network = ResNet(num_classes, block, block_arguments=own, **values)
+        network = ResNet(
+            num_classes, block, plan, **shared, block_arguments=values, name=module_name)
         return network(images, is_training)
 
     return hk.transform_with_state(forward)
@@ -175,9 +147,29 @@ def resolve_plan(
     Raises:
       ValueError: as `create`.
     """
+    found = architectures.find(name)
     values = arguments.resolve(name, defaults(name), overrides)
+    if found.branch == "regnet":
+        values["gate_after"] = "conv1"  # between the 3x3 and its activation
     stages = [values[argument] for argument in ("stem_width", "widths", "depths", "strides")]
-    return _layout(name)[0], plan_blocks(*stages), values
+    plan = branches.plan_blocks(*stages, _branch(found.branch, values))
+    for block in plan:
+        if not all(kernel.channels for kernel in block.kernels):
+            raise ValueError(
+                f"group_size={values['group_size']} is not allowed with expansion="
+                f"{values['expansion']:g} and widths={tuple(values['widths'])}: the branch of "
+                f"block {block.index} would be narrower than one group")
+    return found.block, plan, values
+
+
+def _branch(kind: str, values: Mapping[str, Any]) -> Branch:
+    if kind == "resnet":
+        return branches.resnet_branch(values["bottleneck"])
+    if kind == "regnet":
+        return branches.regnet_branch(
+            values["expansion"], values["group_size"], values["round_widths"])
+    return branches.nfnet_branch(
+        values["expansion"], values["group_size"], values["use_two_convs"])
 
 
 def total_stride(name: str, **overrides: Any) -> int:
@@ -187,4 +179,13 @@ def total_stride(name: str, **overrides: Any) -> int:
       ValueError: as `create`.
     """
     values = arguments.resolve(name, defaults(name), overrides)
-    return (4 if values["stem"] == "imagenet" else 1) * math.prod(values["strides"])
+    return arguments.STEM_STRIDES[values["stem"]] * math.prod(values["strides"])
+
+
+def image_sizes(name: str) -> tuple[int, int]:
+    """Returns the pixels of the square images that a network is trained on, and tested on.
+
+    Raises:
+      ValueError: if the name is unknown.
+    """
+    return architectures.find(name).image_sizes

@@ -4,7 +4,7 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from nfnets_jax.nets.conv import conv
+from nfnets_jax.nets.conv import conv, symmetric_padding
 
 
 def standardize(
@@ -55,6 +55,8 @@ class WSConv2D(hk.Module):
         kernel_size: int,
         stride: int = 1,
         groups: int = 1,
+        padding: str = "same",
+        gamma: float = 1.0,
         eps_mode: str = "clamp",
         eps: float = 1e-4,
         name: str | None = None,
@@ -66,6 +68,9 @@ class WSConv2D(hk.Module):
           kernel_size: height and width of the kernel.
           stride: in both directions.
           groups: number of channel groups; divides the input's and the output's channels.
+          padding: 'same' as JAX and TensorFlow have it, or 'symmetric', equally many zeros on
+            both sides, as PyTorch's networks have it; they differ where a stride is involved.
+          gamma: fixed factor of the standardized weights; see `activations`.
           eps_mode: see `standardize`.
           eps: see `standardize`.
           name: of the module.
@@ -75,6 +80,8 @@ class WSConv2D(hk.Module):
         self.kernel_size = kernel_size
         self.stride = stride
         self.groups = groups
+        self.padding = padding
+        self.gamma = gamma
         self.eps_mode = eps_mode
         self.eps = eps
 
@@ -90,6 +97,9 @@ class WSConv2D(hk.Module):
         w = hk.get_parameter("w", shape, jnp.float32, init=w_init)
         gain = hk.get_parameter("gain", (self.channels,), jnp.float32, init=jnp.ones)
         bias = hk.get_parameter("bias", (self.channels,), jnp.float32, init=jnp.zeros)
-        kernel = standardize(w, gain, self.eps_mode, self.eps).astype(inputs.dtype)
-        outputs = conv(inputs, kernel, self.stride, groups=self.groups)
+        kernel = standardize(w, self.gamma * gain, self.eps_mode, self.eps).astype(inputs.dtype)
+        padding = "SAME"
+        if self.padding == "symmetric":
+            padding = symmetric_padding(self.kernel_size, self.stride)
+        outputs = conv(inputs, kernel, self.stride, padding, self.groups)
         return outputs + bias.astype(inputs.dtype)

@@ -23,7 +23,7 @@ def test_stochastic_depth_drops_whole_examples_at_its_rate(scale_by_keep):
 
 
 def test_squeeze_excite_gate_is_computed_from_the_means():
-    network = hk.without_apply_rng(hk.transform(lambda x: SqueezeExcite(0.25)(x)))
+    network = hk.without_apply_rng(hk.transform(lambda x: SqueezeExcite(3)(x)))
     x = np.random.default_rng(0).normal(np.arange(12), size=(3, 5, 5, 12)).astype(np.float32)
     params = network.init(jax.random.key(1), x)
     fc0, fc1 = params["squeeze_excite/fc0"], params["squeeze_excite/fc1"]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from nfnets_jax import nets
-from nfnets_jax.nets.blocks import plan_blocks
+from nfnets_jax.nets.registry import resolve_plan
 from nfnets_jax.nets.layers import Tag
 
 # Parameters with 1000 classes, counted from the authors' released code.
@@ -137,9 +137,7 @@ def test_no_prediction_where_there_is_no_closed_form():
 
 def test_wide_resnet_has_a_block_for_each_six_layers():
     for depth, blocks in ((10, 3), (16, 6), (28, 12), (1000, 498)):
-        values = nets.defaults(f"nf_wrn_{depth}_2")
-        stages = [values[name] for name in ("stem_width", "widths", "depths", "strides")]
-        assert len(plan_blocks(*stages)) == blocks
+        assert len(resolve_plan(f"nf_wrn_{depth}_2", {})[1]) == blocks
 
 
 @pytest.mark.parametrize(
@@ -203,7 +201,7 @@ def test_wrong_number_of_classes_is_refused(num_classes):
 
 
 def test_every_name_has_acceptable_defaults():
-    assert nets.names() == sorted(set(nets.names())) and len(nets.names()) == 52
+    assert nets.names() == sorted(set(nets.names())) and len(nets.names()) == 159
     for name in nets.names():
         nets.create(name, 10, **nets.defaults(name))
 
