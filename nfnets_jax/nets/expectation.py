@@ -106,14 +106,17 @@ def _without_norm(
     alpha = values["alpha"] if block == "nf" else 1.0
     assumed = expected_variances(plan, alpha) if block == "nf" else [1.0] * (len(plan) + 1)
 
-    def branch(x: _Moments, index: int) -> _Moments:
+    def shortcut(x: _Moments, index: int) -> _Moments:
         x = x.times(1.0 / assumed[index])
-        for _ in plan[index].kernels:
+        if index == 0 and values["stem"] == "imagenet":
+            return x.times(2.0)  # what comes out of a max-pool is positive, and passes the ReLU
+        return _relu_and_he_convolution(x)
+
+    def branch(x: _Moments, index: int) -> _Moments:
+        x = shortcut(x, index)  # the first convolution
+        for _ in plan[index].kernels[1:]:
             x = _relu_and_he_convolution(x)
         return x
-
-    def shortcut(x: _Moments, index: int) -> _Moments:
-        return _relu_and_he_convolution(x.times(1.0 / assumed[index]))
 
     return _recursion(plan, stem, branch, shortcut, alpha)
 
