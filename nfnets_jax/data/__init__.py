@@ -3,6 +3,7 @@
 from nfnets_jax.data.augment import augment, normalize
 from nfnets_jax.data.catalog import DatasetInfo, info, names
 from nfnets_jax.data.loading import eval_batches, train_batches
+from nfnets_jax.data.mixing import mix
 from nfnets_jax.data.prefetch import prefetch_to_device
 from nfnets_jax.data.reading import num_examples
 
@@ -11,6 +12,7 @@ __all__ = [
     "augment",
     "eval_batches",
     "info",
+    "mix",
     "names",
     "normalize",
     "num_examples",
