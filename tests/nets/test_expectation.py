@@ -8,7 +8,6 @@ from nfnets_jax import nets
 from nfnets_jax.analysis import signal_propagation
 
 
-
 def test_without_a_norm_the_second_moment_doubles_at_each_block():
     expected = nets.expected_variance("plain_wrn_28_2")
     second_moment = np.add(expected["average_variance"], expected["average_squared_mean"])

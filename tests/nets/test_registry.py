@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from nfnets_jax import nets
-from nfnets_jax.nets.registry import resolve_plan
 from nfnets_jax.nets.layers import Tag
+from nfnets_jax.nets.registry import resolve_plan
 
 # Parameters with 1000 classes, counted from the authors' released code.
 IMAGENET_TOTALS = {
