@@ -48,7 +48,7 @@ def _signal_propagation(output: str) -> None:
 
     from nfnets_jax import config as config_lib
     from nfnets_jax import data, nets, tasks
-    from nfnets_jax.tasks import classification
+    from nfnets_jax.tasks import classification_figures
     from nfnets_jax.training import compilation, loop, mesh
 
     compilation.enable_compilation_cache()
@@ -68,10 +68,10 @@ def _signal_propagation(output: str) -> None:
         network = nets.create(**config["network"], num_classes=info.num_classes)
         key_images, key_init = jax.random.split(jax.random.key(config["seed"]))
         size = config["dataset"]["image_size"]
-        images = jax.random.normal(
-            key_images, (classification.num_measured_images(config), size, size, info.channels))
+        count = classification_figures.num_measured_images(config)
+        images = jax.random.normal(key_images, (count, size, size, info.channels))
         params, network_state = network.init(key_init, images[:2], True)
-        measured = classification.draw_signal_propagation(
+        measured = classification_figures.draw_signal_propagation(
             config, params, network_state, images, output)
     for name, values in measured.items():
         print(f"{name}: " + " ".join(f"{value:.3f}" for value in values))

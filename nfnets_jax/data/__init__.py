@@ -2,12 +2,15 @@
 
 from nfnets_jax.data.augment import augment, normalize
 from nfnets_jax.data.catalog import DatasetInfo, info, names
+from nfnets_jax.data.images import EVALUATION_CROPS
 from nfnets_jax.data.loading import eval_batches, train_batches
 from nfnets_jax.data.mixing import mix
 from nfnets_jax.data.prefetch import prefetch_to_device
+from nfnets_jax.data.randaugment import randaugment
 from nfnets_jax.data.reading import num_examples
 
 __all__ = [
+    "EVALUATION_CROPS",
     "DatasetInfo",
     "augment",
     "eval_batches",
@@ -17,5 +20,6 @@ __all__ = [
     "normalize",
     "num_examples",
     "prefetch_to_device",
+    "randaugment",
     "train_batches",
 ]

@@ -10,6 +10,8 @@ from PIL import Image
 # A crop in pixels of the original image: top, left, height, width.
 Crop = tuple[int, int, int, int]
 
+EVALUATION_CROPS = ("crop_resize", "resize_crop")
+
 _JPEG = b"\xff\xd8"
 
 
@@ -126,13 +128,25 @@ def load_for_training(
     return resize(data, image_size, box)
 
 
-def load_for_evaluation(data: bytes, image_size: int, channels: int) -> np.ndarray:
-    """The central crop of an encoded image at full resolution, resized; see `center_crop`.
+def load_for_evaluation(
+    data: bytes, image_size: int, channels: int, crop: str = "crop_resize"
+) -> np.ndarray:
+    """An encoded image at full resolution, cropped and resized for a test.
+
+    Args:
+      data: the encoded image.
+      image_size: side of the result, S.
+      channels: 1 or 3.
+      crop: 'crop_resize' resizes the `center_crop`; 'resize_crop' resizes the whole image to a
+        square of S + 32 pixels, whatever its aspect, and takes the central S x S, as the NFNets'
+        released evaluation does (arXiv 2102.06171).
 
     Returns:
       uint8 [image_size, image_size, channels].
     """
     image = decode(data, channels)
+    if crop == "resize_crop":
+        return resize(image, image_size + 32)[16:-16, 16:-16]
     top, left, height, width = center_crop(*image.shape[:2], image_size)
     return resize(image, image_size, (left, top, left + width, top + height))
 

@@ -101,6 +101,7 @@ def eval_batches(
     data_dir: str | os.PathLike | None = None,
     process_index: int = 0,
     process_count: int = 1,
+    crop: str = "crop_resize",
     num_threads: int = 16,
 ) -> Iterator[Batch]:
     """This process's share of one pass over a split, in the order on disk, without augmentation.
@@ -108,7 +109,9 @@ def eval_batches(
     Every process yields the same number of batches, all of full size: what the last global batch
     lacks is filled with zeros under a mask of zeros.
 
-    Args: as for `train_batches`.
+    Args: as for `train_batches`, and
+      crop: of images of many sizes; a name of `images.EVALUATION_CROPS`, see
+        `images.load_for_evaluation`.
 
     Yields:
       As `train_batches`, where 'index' is the place of the example in the split, and 'mask'
@@ -119,7 +122,10 @@ def eval_batches(
     local_size = _local_size(batch_size, process_index, process_count)
     _check("image_size", image_size, at_least=1)
     _check("num_threads", num_threads, at_least=1)
-    count, fetch, read_options = _open(name, split, image_size, data_dir, None, num_threads)
+    if crop not in images.EVALUATION_CROPS:
+        raise ValueError(f"crop={crop!r} must be one of {', '.join(images.EVALUATION_CROPS)}")
+    count, fetch, read_options = _open(
+        name, split, image_size, data_dir, None, num_threads, evaluation_crop=crop)
     channels = catalog.info(name).channels
 
     def batch(step: int) -> Batch:
@@ -153,6 +159,7 @@ def _open(
     data_dir: str | os.PathLike | None,
     crop_seed: int | None,
     num_threads: int,
+    evaluation_crop: str = "crop_resize",
 ) -> tuple[int, _Fetch, grain.ReadOptions]:
     """The number of examples of a split, how to fetch some, and how far Grain reads ahead."""
     info = catalog.info(name)
@@ -166,7 +173,7 @@ def _open(
 
     def load(data, position: int) -> np.ndarray:
         if crop_seed is None:
-            return images.load_for_evaluation(data, image_size, info.channels)
+            return images.load_for_evaluation(data, image_size, info.channels, evaluation_crop)
         rng = np.random.default_rng([crop_seed, position, 1])
         return images.load_for_training(data, image_size, info.channels, rng)
 

@@ -3,6 +3,8 @@
 import jax
 import optax
 
+from nfnets_jax.optim.adaptive_grad_clip import adaptive_grad_clip
+
 
 def decay_mask(params) -> dict:
     """True for the parameters that weight decay applies to.
@@ -26,14 +28,23 @@ def decay_mask(params) -> dict:
 
 
 def sgd(
-    learning_rate: optax.ScalarOrSchedule, *, momentum, weight_decay, nesterov: bool = True
+    learning_rate: optax.ScalarOrSchedule,
+    *,
+    momentum,
+    weight_decay,
+    nesterov: bool = True,
+    agc_clipping=None,
+    agc_eps: float = 1e-3,
 ) -> optax.GradientTransformation:
     """SGD whose weight decay is an L2 term added to the gradient, before the momentum.
 
     `g <- g + weight_decay * w; m <- momentum * m + g;` and the update is `-learning_rate * m`,
-    or with Nesterov's form `-learning_rate * (g + momentum * m)`. All scalars may be traced.
+    or with Nesterov's form `-learning_rate * (g + momentum * m)`. With `agc_clipping` the gradient
+    is first clipped by `adaptive_grad_clip`. All scalars may be traced.
     """
+    clip = [] if agc_clipping is None else [adaptive_grad_clip(agc_clipping, agc_eps)]
     return optax.chain(
+        *clip,
         optax.add_decayed_weights(weight_decay, mask=decay_mask),
         optax.sgd(learning_rate, momentum=momentum, nesterov=nesterov),
     )

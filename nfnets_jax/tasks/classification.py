@@ -1,8 +1,9 @@
 """Image classification: softmax cross-entropy with label smoothing, SGD, EMA of the parameters.
 
-The recipe is that of the normalizer-free networks (arXiv 2101.08692, section 5 and the authors'
-released configuration): L2 regularisation without gains and biases, label smoothing, warm-up and
-cosine decay. Everything is a field of the config.
+The recipe is that of the normalizer-free networks (arXiv 2101.08692, section 5, arXiv 2102.06171
+and the authors' released configurations): L2 regularisation without gains and biases, label
+smoothing, warm-up and cosine decay; mixup, CutMix and RandAugment, adaptive gradient clipping and
+sharpness-aware minimisation where asked for. Everything is a field of the config.
 """
 
 import functools
@@ -14,13 +15,11 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 import jmp
-import numpy as np
 import optax
 
 from nfnets_jax import data, nets, optim
-from nfnets_jax.analysis import signal_propagation
 from nfnets_jax.config import ConfigError
-from nfnets_jax.reports import signal_propagation as signal_propagation_report
+from nfnets_jax.tasks import classification_figures
 from nfnets_jax.tasks.classification_config import FIELDS as FIELDS
 from nfnets_jax.tasks.classification_config import POLICIES
 from nfnets_jax.tasks.classification_config import check as check
@@ -38,7 +37,8 @@ class State(NamedTuple):
       opt_state: of the optax optimizer.
       ema_params: exponential moving average of the parameters, or () when it is off.
       ema_network_state: likewise of the network's state.
-      hyper: learning_rate, momentum, weight_decay, label_smoothing.
+      hyper: learning_rate, momentum, weight_decay, label_smoothing; agc_clipping and sam_rho
+        where they are used.
     """
 
     step: jax.Array
@@ -57,6 +57,9 @@ def create_task(
     preprocess: Callable[[jax.Array], jax.Array],
     augment: Callable[[jax.Array, jax.Array, jax.Array], jax.Array],
     schedule: optax.Schedule,
+    mix: Callable[..., tuple[jax.Array, jax.Array]] | None = None,
+    agc_eps: float = 1e-3,
+    sam_fraction: float = 1.0,
     nesterov: bool = True,
     ema_decay: float = 0.0,
     accumulation_steps: int = 1,
@@ -71,6 +74,11 @@ def create_task(
       augment: `(key, images, index) -> images`; the example with global index i is augmented
         in the same way whatever its place in the batch.
       schedule: step to a factor of `hyper['learning_rate']`.
+      mix: `(key, images, labels, index) -> (images, targets)`, applied after `augment`: images in
+        pixel values, targets float32 [N, classes]. None for the labels as they are.
+      agc_eps: of adaptive gradient clipping, which is on where `hyper` has `agc_clipping`.
+      sam_fraction: share of each device's examples on which sharpness-aware minimisation
+        ascends, which is on where `hyper` has `sam_rho`.
       nesterov: the form of the momentum.
       ema_decay: of the average that is evaluated; 0 evaluates the parameters themselves.
       accumulation_steps: gradients of this many slices of the batch are averaged in turn, so
@@ -88,6 +96,8 @@ def create_task(
             momentum=hyper["momentum"],
             weight_decay=hyper["weight_decay"],
             nesterov=nesterov,
+            agc_clipping=hyper.get("agc_clipping"),
+            agc_eps=agc_eps,
         )
 
     def init(key: jax.Array, hyper: Hyper) -> State:
@@ -109,16 +119,18 @@ def create_task(
         outputs, network_state = network.apply(params, network_state, key, images, is_training)
         return policy.cast_to_output(outputs["logits"]), network_state
 
-    def loss_fn(params, network_state, key, images, labels, label_smoothing):
+    def loss_fn(params, network_state, key, images, labels, targets, label_smoothing):
         logits, network_state = forward(params, network_state, key, images, is_training=True)
-        targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), label_smoothing)
+        if targets is None:
+            targets = jax.nn.one_hot(labels, logits.shape[-1])
+        targets = optax.smooth_labels(targets, label_smoothing)
         loss = optax.softmax_cross_entropy(logits, targets).mean()
         accuracy = jnp.mean(jnp.argmax(logits, axis=-1) == labels)
         return loss, (network_state, {"loss": loss, "accuracy": accuracy})
 
-    def step(state: State, batch: dict, key: jax.Array) -> tuple[State, Metrics]:
-        key_augment, key_network = jax.random.split(key)
-        key_network = jax.random.fold_in(key_network, jax.lax.axis_index(DATA))
+    def mean_gradient(params, network_state, batch, keys, label_smoothing):
+        """Gradient, metrics and state of the whole batch: of all slices and devices."""
+        key_augment, key_network = keys
         slices = jax.tree.map(
             lambda x: x.reshape(accumulation_steps, -1, *x.shape[1:]),
             {name: batch[name] for name in ("image", "label", "index")},
@@ -126,21 +138,40 @@ def create_task(
 
         def gradient_of_slice(network_state, inputs):
             number, part = inputs
-            images = augment(key_augment, part["image"], part["index"])
+            images, targets = augment(key_augment, part["image"], part["index"]), None
+            if mix is not None:
+                key_mix = jax.random.fold_in(key_augment, 1)
+                images, targets = mix(key_mix, images, part["label"], part["index"])
             key_slice = jax.random.fold_in(key_network, number)
             grads, (network_state, metrics) = jax.grad(loss_fn, has_aux=True)(
-                state.params, network_state, key_slice, images, part["label"],
-                state.hyper["label_smoothing"],
-            )
+                params, network_state, key_slice, images, part["label"], targets, label_smoothing)
             return network_state, (grads, metrics)
 
         if accumulation_steps == 1:
             network_state, (grads, metrics) = gradient_of_slice(
-                state.network_state, (0, jax.tree.map(lambda x: x[0], slices)))
+                network_state, (0, jax.tree.map(lambda x: x[0], slices)))
         else:
             network_state, (grads, metrics) = _scan_mean(
-                gradient_of_slice, state.network_state, (jnp.arange(accumulation_steps), slices))
-        grads, metrics, network_state = mean_over_devices((grads, metrics, network_state))
+                gradient_of_slice, network_state, (jnp.arange(accumulation_steps), slices))
+        return mean_over_devices((grads, metrics, network_state))
+
+    def ascend(params, network_state, batch, keys, hyper):
+        """w + rho g / ||g||, where g is the gradient of a share of the batch."""
+        multiple = accumulation_steps * (2 if mix is not None else 1)
+        count = math.ceil(sam_fraction * len(batch["label"]) / multiple) * multiple
+        batch = jax.tree.map(lambda x: x[:count], batch)
+        grads, _, _ = mean_gradient(params, network_state, batch, keys, hyper["label_smoothing"])
+        direction, _ = optax.contrib.normalize().update(grads, optax.EmptyState())
+        return jax.tree.map(lambda w, g: w + hyper["sam_rho"] * g, params, direction)
+
+    def step(state: State, batch: dict, key: jax.Array) -> tuple[State, Metrics]:
+        key_augment, key_network = jax.random.split(key)
+        keys = key_augment, jax.random.fold_in(key_network, jax.lax.axis_index(DATA))
+        params = state.params
+        if "sam_rho" in state.hyper:
+            params = ascend(params, state.network_state, batch, keys, state.hyper)
+        grads, metrics, network_state = mean_gradient(
+            params, state.network_state, batch, keys, state.hyper["label_smoothing"])
 
         updates, opt_state = optimizer(state.hyper, state.step).update(
             grads, state.opt_state, state.params)
@@ -234,42 +265,74 @@ def create(config: dict[str, Any], process_index: int = 0, process_count: int = 
         augment=functools.partial(data.augment, crop_padding=dataset["crop_padding"],
                                   flip=dataset["flip"]),
         schedule=schedule,
+        mix=_mixing(config["augmentation"], info.num_classes),
+        agc_eps=config["optimizer"]["agc_eps"],
+        sam_fraction=config["optimizer"]["sam_fraction"],
         nesterov=config["optimizer"]["nesterov"],
         ema_decay=config["ema_decay"],
         accumulation_steps=config["accumulation_steps"],
         policy=POLICIES[config["precision"]],
     )
-    loading = dict(image_size=dataset["image_size"], data_dir=dataset["data_dir"],
+    loading = dict(data_dir=dataset["data_dir"],
                    process_index=process_index, process_count=process_count,
                    num_threads=dataset["loader_threads"])
 
     def train_batches(start_step: int):
         return data.train_batches(
             dataset["name"], split=dataset["train_split"], batch_size=config["batch_size"],
-            seed=config["seed"], start_step=start_step,
+            seed=config["seed"], start_step=start_step, image_size=dataset["image_size"],
             random_resized_crop=dataset["random_resized_crop"], **loading)
 
     def evaluation_batches(split: str):
         return data.eval_batches(dataset["name"], split=split,
-                                 batch_size=config["evaluation_batch_size"], **loading)
+                                 batch_size=config["evaluation_batch_size"],
+                                 image_size=dataset["evaluation_image_size"],
+                                 crop=dataset["evaluation_crop"], **loading)
+
+    hyper = {name: config["optimizer"][name]
+             for name in ("learning_rate", "momentum", "weight_decay")}
+    hyper["label_smoothing"] = config["label_smoothing"]
+    for name in ("agc_clipping", "sam_rho"):  # 0 leaves them out of the program
+        if config["optimizer"][name]:
+            hyper[name] = config["optimizer"][name]
 
     return Experiment(
         task=task,
-        hyper={
-            "learning_rate": config["optimizer"]["learning_rate"],
-            "momentum": config["optimizer"]["momentum"],
-            "weight_decay": config["optimizer"]["weight_decay"],
-            "label_smoothing": config["label_smoothing"],
-        },
+        hyper=hyper,
         total_steps=total_steps,
         examples_per_step=config["batch_size"],
         train_batches=train_batches,
         evaluation_batches=evaluation_batches,
         evaluation_split=dataset["evaluation_split"],
         best_metric="accuracy",
-        figures={"signal_propagation": functools.partial(
-            _draw_signal_propagation, config, preprocess, train_batches)},
+        figures={"signal_propagation": classification_figures.figure(
+            config, preprocess, train_batches)},
     )
+
+
+def _mixing(augmentation: Mapping[str, Any], num_classes: int) -> Callable | None:
+    """Mixup and CutMix, then RandAugment, as a function of (key, images, labels, index)."""
+    mixes = augmentation["mixup_alpha"] > 0 or augmentation["cutmix"]
+    num_layers = augmentation["randaugment_layers"]
+    if not (mixes or num_layers):
+        return None
+
+    def mix(key, images, labels, index):
+        key_mix, key_randaugment = jax.random.split(key)
+        targets = jax.nn.one_hot(labels, num_classes)
+        if mixes:
+            images, targets = data.mix(
+                key_mix, images, targets, index,
+                mixup_alpha=augmentation["mixup_alpha"], cutmix=augmentation["cutmix"])
+        if num_layers:
+            images = data.randaugment(
+                key_randaugment, images, index, num_layers=num_layers,
+                magnitude=augmentation["randaugment_magnitude"],
+                translate_pixels=augmentation["translate_pixels"],
+                cutout_pixels=augmentation["cutout_pixels"])
+        return images, targets
+
+    return mix
 
 
 def _count(dataset: Mapping[str, Any], field: str) -> int:
@@ -278,48 +341,3 @@ def _count(dataset: Mapping[str, Any], field: str) -> int:
                                  data_dir=dataset["data_dir"])
     except ValueError as error:
         raise ConfigError(f"dataset.{field}={dataset[field]!r}: {error}") from None
-
-
-def _draw_signal_propagation(config, preprocess, train_batches, state: State, path: str) -> dict:
-    batches = train_batches(0)
-    images = preprocess(next(batches)["image"][:num_measured_images(config)])
-    return draw_signal_propagation(config, state.params, state.network_state, images, path,
-                                   step=int(state.step))
-
-
-def num_measured_images(config: dict[str, Any]) -> int:
-    """Enough images for the statistics of a channel, few enough for a laptop at 224 pixels."""
-    return max(4, min(256, 2**18 // config["dataset"]["image_size"] ** 2))
-
-
-def draw_signal_propagation(
-    config: dict[str, Any], params: hk.Params, network_state: hk.State, images: jax.Array,
-    path: str, *, step: int = 0,
-) -> dict[str, np.ndarray]:
-    """Draws the signal propagation plot of a config's network.
-
-    At initialisation (`step=0`) every `skip_gain` is 0 and the network would show nothing but its
-    shortcuts; as in the paper the gains are set to 1 there, and the analytic prediction is drawn.
-    Later the trained gains are left in place.
-
-    Args:
-      config: checked.
-      params, network_state: of the config's network.
-      images: float32 [N, H, W, C], normalised.
-      path: of the picture.
-      step: that the parameters were taken at.
-
-    Returns:
-      What was measured (`analysis.signal_propagation.measure`).
-    """
-    name = config["network"]["name"]
-    network = nets.create(
-        **config["network"], num_classes=data.info(config["dataset"]["name"]).num_classes)
-    expected, when = None, f"after {step} steps"
-    if step == 0:
-        params = signal_propagation.with_unit_skip_gain(params)
-        expected = nets.expected_variance(**config["network"])
-        when = "at initialisation, skip gains 1"
-    measured = signal_propagation.measure(network, params, network_state, images)
-    signal_propagation_report.plot(measured, expected, path, f"{name}, {when}")
-    return measured

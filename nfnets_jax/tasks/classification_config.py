@@ -49,16 +49,30 @@ FIELDS = {
         "image_size": integer(None, 1, 2**14),
         "train_split": text("train"),
         "evaluation_split": text("test"),
+        "evaluation_image_size": integer(None, 1, 2**14),
+        "evaluation_crop": text("crop_resize", data.EVALUATION_CROPS),
         "random_resized_crop": boolean(False),
         "crop_padding": integer(0, 0, 2**10),
         "flip": boolean(False),
         "loader_threads": integer(8, 1, 1024),
+    },
+    "augmentation": {
+        "mixup_alpha": number(0.0, 0),
+        "cutmix": boolean(False),
+        "randaugment_layers": integer(0, 0, 100),
+        "randaugment_magnitude": number(10.0, 0, 30),
+        "translate_pixels": number(100.0, 0),
+        "cutout_pixels": number(40.0, 0),
     },
     "optimizer": {
         "learning_rate": number(0.4, 0),
         "momentum": number(0.9, 0, 1, open_above=True),
         "nesterov": boolean(True),
         "weight_decay": number(5e-5, 0),
+        "agc_clipping": number(0.0, 0),
+        "agc_eps": number(1e-3, 0, open_below=True),
+        "sam_rho": number(0.0, 0),
+        "sam_fraction": number(1.0, 0, 1, open_below=True),
     },
     "schedule": {
         "name": text("cosine", tuple(optim.SCHEDULES)),
@@ -79,21 +93,17 @@ def check(config: dict[str, Any], device_count: int) -> dict[str, Any]:
         info = data.info(dataset["name"])
     except ValueError as error:
         raise ConfigError(f"dataset.name={dataset['name']!r}: {error}") from None
-    if dataset["image_size"] is None:
-        dataset["image_size"] = info.image_size or 224
-
     config["network"] = _check_network(config["network"], info.num_classes)
-    stride = nets.total_stride(**config["network"])
-    if dataset["image_size"] < stride:
-        raise ConfigError(
-            f"dataset.image_size={dataset['image_size']}: smaller than the total stride {stride} "
-            f"of {config['network']['name']}; use images of at least {stride} pixels or a network "
-            "for small images, such as nf_wrn_16_4")
+    _check_image_sizes(config, info.image_size)
 
     _check_divides(config, "batch_size", device_count * config["accumulation_steps"],
                    f"{device_count} devices" + (
                        f" x {config['accumulation_steps']} accumulation steps"
                        if config["accumulation_steps"] > 1 else ""))
+    if config["augmentation"]["mixup_alpha"] or config["augmentation"]["cutmix"]:
+        parts = 2 * device_count * config["accumulation_steps"]
+        _check_divides(config, "batch_size", parts, f"{parts} halves of pairs that are mixed on "
+                       "each device in each accumulation step")
     _check_divides(config, "evaluation_batch_size", device_count, f"{device_count} devices")
 
     schedule = config["schedule"]
@@ -108,6 +118,23 @@ def check(config: dict[str, Any], device_count: int) -> dict[str, Any]:
         raise ConfigError(f"schedule.final_fraction={schedule['final_fraction']:g}: {error}"
                           ) from None
     return config
+
+
+def _check_image_sizes(config: dict[str, Any], fixed_size: int | None) -> None:
+    """Fills in and checks the sizes of the images for training and for evaluation."""
+    dataset, name = config["dataset"], config["network"]["name"]
+    own = (fixed_size, fixed_size) if fixed_size else nets.image_sizes(name)
+    if dataset["evaluation_image_size"] is None:
+        dataset["evaluation_image_size"] = dataset["image_size"] or own[1]
+    if dataset["image_size"] is None:
+        dataset["image_size"] = own[0]
+    stride = nets.total_stride(**config["network"])
+    for field in ("image_size", "evaluation_image_size"):
+        if dataset[field] < stride:
+            raise ConfigError(
+                f"dataset.{field}={dataset[field]}: smaller than the total stride {stride} of "
+                f"{name}; use images of at least {stride} pixels or a network for small images, "
+                "such as nf_wrn_16_4")
 
 
 def _check_network(network: Mapping[str, Any], num_classes: int) -> dict[str, Any]:
