@@ -143,7 +143,7 @@ def smooth(image: jax.Array) -> jax.Array:
     x = image.astype(jnp.int32)
     rows = x[:-2] + x[1:-1] + x[2:]
     total = rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:] + 4 * x[1:-1, 1:-1]
-    return image.at[1:-1, 1:-1].set(((total + 6) // 13).astype(jnp.uint8))
+    return jnp.asarray(image).at[1:-1, 1:-1].set(((total + 6) // 13).astype(jnp.uint8))
 
 
 def invert(image: jax.Array) -> jax.Array:

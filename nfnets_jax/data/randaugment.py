@@ -11,8 +11,7 @@ import jax.numpy as jnp
 
 from nfnets_jax.data import color
 
-# In the order of the original. The first eight are lookups, the next two blends, the next five
-# geometric; `apply` relies on it.
+# The first eight are lookups, the next two blends, the next five geometric; `apply` relies on it.
 OPS = (
     "AutoContrast",
     "Equalize",
@@ -54,6 +53,7 @@ def randaugment(
     Differences from the released code: Contrast blends with the mean grey level, as in PIL (there
     with the number of pixels / 256, cut at 255: white, for images of 256 x 256 or more);
     Solarize from magnitude 10 on, whose threshold there does not fit a byte, is the identity;
+    Posterize keeps 1 to 8 bits (below magnitude 2.5 PIL refuses, above 20 both are undefined);
     luma and smoothing are rounded as in PIL (there truncated: up to a grey level).
 
     Args:
