@@ -96,10 +96,9 @@ def strided_array(
       ValueError: if the array would reach beyond the storage, or hold a number more than once.
     """
     shape, strides = check_shape(shape), check_shape(strides)
-    is_offset = isinstance(offset, int) and not isinstance(offset, bool) and offset >= 0
-    if not is_offset or len(shape) != len(strides):
-        raise ValueError(
-            f"an array of shape {list(shape)} has strides {list(strides)} and offset {offset!r}")
+    (offset,) = check_shape((offset,))
+    if len(shape) != len(strides):
+        raise ValueError(f"an array of shape {list(shape)} has strides {list(strides)}")
     count = math.prod(shape)
     last = sum((size - 1) * step for size, step in zip(shape, strides, strict=True)) if count else 0
     if (offset + last + (count > 0)) * dtype.itemsize > storage.size or last + 1 < count:

@@ -15,51 +15,24 @@ import struct
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
-from nfnets_jax.weights.stored import DTYPES, Span, StoredArray, check_shape, stored_array
+from nfnets_jax.weights.constructors import (
+    CONSTRUCTORS,
+    NAMES,
+    AnnouncedArray,
+    Constructors,
+    Named,
+    OrderedMapping,
+    StoredDType,
+    describe_array,
+    with_byte_order,
+)
+from nfnets_jax.weights.stored import Span, StoredArray
 
 # More than any network's parameters need; a bound on what a hostile file can make of its bytes.
 _MAX_INSTRUCTIONS = 5_000_000
 _MAX_WHOLE_NUMBER_BYTES = 16
 
-_DTYPE_CODES = {
-    "b1": "bool", "i1": "int8", "i2": "int16", "i4": "int32", "i8": "int64", "u1": "uint8",
-    "u2": "uint16", "u4": "uint32", "u8": "uint64", "f2": "float16", "f4": "float32",
-    "f8": "float64", "c8": "complex64", "c16": "complex128",
-}
 _MARK = object()
-
-# name -> constructor, called with the instruction's arguments
-Constructors = dict[str, Callable[..., Any]]
-
-
-class Named:
-    """A name in a pickle, which stands for itself and nothing else."""
-
-    __slots__ = ("name",)
-
-    def __init__(self, name: str):
-        self.name = name
-
-
-class OrderedMapping(dict):
-    """A dict whose pickle may attach attributes, which are dropped."""
-
-
-class _Array:
-    """An array that the pickle announces first and describes afterwards."""
-
-    __slots__ = ("described",)
-
-    def __init__(self):
-        self.described: StoredArray | None = None
-
-
-class _DType:
-    __slots__ = ("dtype",)
-
-    def __init__(self, dtype):
-        self.dtype = dtype
-
 
 def unpickle(
     file: BinaryIO,
@@ -94,7 +67,7 @@ def unpickle(
 
 def _finish(value: Any) -> Any:
     """Replaces the announced arrays in dicts, lists and tuples, without recursion."""
-    if isinstance(value, _Array):
+    if isinstance(value, AnnouncedArray):
         return _describe(value)
     done: set[int] = set()
     pending = [value]
@@ -110,14 +83,14 @@ def _finish(value: Any) -> Any:
         else:
             continue
         for place, item in places:
-            if isinstance(item, _Array):
+            if isinstance(item, AnnouncedArray):
                 container[place] = _describe(item)
             else:
                 pending.append(item)
     return value
 
 
-def _describe(array: _Array) -> StoredArray:
+def _describe(array: AnnouncedArray) -> StoredArray:
     if array.described is None:
         raise ValueError("the pickle announces an array that it does not describe")
     return array.described
@@ -130,7 +103,7 @@ class _Machine:
         self.file = file
         self.end = extent.start + extent.size
         self.position = extent.start
-        self.constructors = {**_CONSTRUCTORS, **constructors}
+        self.constructors = {**CONSTRUCTORS, **constructors}
         self.resolve_persistent_id = resolve_persistent_id
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
@@ -152,8 +125,8 @@ class _Machine:
         if known is None:
             raise ValueError(f"byte {self.position - 1} is no instruction of a pickle: {code!r}")
         raise ValueError(
-            f"the pickle's instruction {known.name} at byte {self.position - 1} is refused: arrays "
-            "do not need it, and it could run code")
+            f"the pickle's instruction {known.name} at byte {self.position - 1} is refused: it "
+            "is not one of those that arrays need, and it could run code")
 
     def read(self, size: int) -> bytes:
         self.claim(size)
@@ -194,7 +167,7 @@ class _Machine:
 
     def name(self, module: str, name: str) -> None:
         full = f"{module}.{name}"
-        if full not in self.constructors and full not in _NAMES:
+        if full not in self.constructors and full not in NAMES:
             raise ValueError(
                 f"the pickle refers to {full!r}, which is refused: it is no array, dtype or dict, "
                 "and pickles can run what they refer to")
@@ -216,10 +189,10 @@ class _Machine:
 
     def build(self) -> None:
         state, value = self.stack.pop(), self.stack[-1]
-        if isinstance(value, _Array):
-            value.described = _stored_from_state(state)
-        elif isinstance(value, _DType):
-            self.stack[-1].dtype = _with_byte_order(value.dtype, state)
+        if isinstance(value, AnnouncedArray):
+            value.described = describe_array(state)
+        elif isinstance(value, StoredDType):
+            self.stack[-1].dtype = with_byte_order(value.dtype, state)
         elif not isinstance(value, OrderedMapping):
             raise ValueError(
                 f"the pickle sets attributes of a {type(value).__name__.strip('_').lower()}, "
@@ -324,83 +297,3 @@ _INSTRUCTIONS: dict[bytes, Callable[[_Machine], None]] = {
     pickle.BUILD: _Machine.build,
     pickle.BINPERSID: _Machine.persistent_id,
 }
-
-
-def _dtype(file: BinaryIO, code: Any, *flags: Any) -> _DType:
-    del file, flags
-    if isinstance(code, Named) and code.name == "ml_dtypes.bfloat16":
-        return _DType(DTYPES["bfloat16"])
-    if not isinstance(code, str) or code not in _DTYPE_CODES:
-        shown = code if isinstance(code, str) else type(code).__name__
-        raise ValueError(f"the pickle has an array of dtype {shown[:40]!r}, which is refused")
-    return _DType(DTYPES[_DTYPE_CODES[code]])
-
-
-def _with_byte_order(dtype, state):
-    if not isinstance(state, tuple) or state[1] not in ("<", ">", "|", "=") or any(state[2:5]):
-        raise ValueError("the pickle has an array of a dtype with fields, which is refused")
-    return dtype.newbyteorder(state[1]) if state[1] in "<>" else dtype
-
-
-def _stored_from_state(state: Any) -> StoredArray:
-    version, shape, dtype, is_fortran, data = state
-    del version
-    if not isinstance(dtype, _DType) or not isinstance(data, Span | bytes):
-        raise TypeError
-    return stored_array(shape, dtype.dtype, data, "F" if is_fortran else "C")
-
-
-def _announce_array(file: BinaryIO, kind: Any, shape: Any, code: Any) -> _Array:
-    del file, code
-    check_shape(shape)
-    if not isinstance(kind, Named) or kind.name != "numpy.ndarray":
-        raise TypeError
-    return _Array()
-
-
-def _from_buffer(file: BinaryIO, data: Any, dtype: Any, shape: Any, order: Any) -> StoredArray:
-    del file
-    if order not in ("C", "F"):
-        raise TypeError
-    return _stored_from_state((1, shape, dtype, order == "F", data))
-
-
-def _from_jax(file: BinaryIO, function: Any, arguments: Any, state: Any, aval: Any) -> StoredArray:
-    del file, function, arguments, aval
-    return _stored_from_state(state)
-
-
-def _scalar(file: BinaryIO, dtype: Any, data: Any) -> StoredArray:
-    del file
-    return _stored_from_state((1, (), dtype, False, data))
-
-
-def _encode(file: BinaryIO, text: Any, encoding: Any) -> bytes:
-    # How protocol 2 writes bytes.
-    del file
-    if not isinstance(text, str) or encoding != "latin1":
-        raise TypeError
-    return text.encode("latin1")
-
-
-def _mapping(file: BinaryIO, items: Any = None) -> OrderedMapping:
-    del file
-    if items is not None and not isinstance(items, dict):
-        raise TypeError
-    return OrderedMapping(items or {})
-
-
-_CONSTRUCTORS: Constructors = {
-    "numpy.dtype": _dtype,
-    "_codecs.encode": _encode,
-    "collections.OrderedDict": _mapping,
-    "haiku._src.data_structures.FlatMapping": _mapping,
-    "haiku._src.data_structures.FlatMap": _mapping,
-    "haiku._src.data_structures.frozendict": _mapping,
-    "jax._src.array._reconstruct_array": _from_jax,
-    **{f"numpy.{core}.multiarray._reconstruct": _announce_array for core in ("core", "_core")},
-    **{f"numpy.{core}.multiarray.scalar": _scalar for core in ("core", "_core")},
-    **{f"numpy.{core}.numeric._frombuffer": _from_buffer for core in ("core", "_core")},
-}
-# What may be named but not called.
-_NAMES = ("numpy.ndarray", "ml_dtypes.bfloat16")
