@@ -27,6 +27,7 @@ _DEPTH = flags.DEFINE_enum(
 _ONLY = flags.DEFINE_list("only", None, "Rows to draw.")
 _OUTPUT = flags.DEFINE_string("output", None, "File to draw into.")
 
+# A quarter of the width: 16 channels in the stem, 64 to 512 in the stages.
 NARROW = dict(stem_width=16, widths=(64, 128, 256, 512))
 NUM_IMAGES, IMAGE_SIZE = 4, 224
 
