@@ -131,7 +131,7 @@ def _walk(network, num_classes, channels, plan, values) -> Iterator[Parameter]:
                  f"stages.{block.stage}.{block.index - first}")
         yield from _block(names, channels, block, found.branch, values)
         channels = block.channels
-    if values["head_width"]:
+    if values.get("head_width"):
         shape = (1, 1, channels, values["head_width"])
         yield from _conv(f"{own}/final_conv", f"{haiku}/final_conv", "final_conv", shape)
         channels = values["head_width"]

@@ -55,7 +55,8 @@ def save(
             else:
                 arrays[p.names["timm"]] = p.to_timm(array)
     if problems:
-        raise ValueError(f"the parameters are not those of {network}: {'; '.join(sorted(problems))}")
+        raise ValueError(
+            f"the parameters are not those of {network}: {'; '.join(sorted(problems))}")
     _write(path, arrays, {
         "format": "pt",
         "network": network,
