@@ -89,13 +89,14 @@ def _read(file: BinaryIO) -> _Contents:
         raise ValueError("it is in PyTorch's format from before 1.6; load it there and save it "
                          "again with torch.save")
     metadata: dict[str, str] = {}
-    if start.startswith(b"PK\x03\x04"):
+    # First, because the size of a header can begin like any of the others.
+    if safetensors_file.header_size(file) is not None:
+        arrays, metadata = safetensors_file.read(file)
+    elif start.startswith(b"PK\x03\x04"):
         arrays = dict(_flatten(_unwrap(torch_zip.read(file)), "."))
     elif start.startswith(b"\x80"):
         file.seek(0)
         arrays = dict(_flatten(unpickling.unpickle(file), "/"))
-    elif safetensors_file.header_size(file) is not None:
-        arrays, metadata = safetensors_file.read(file)
     else:
         raise ValueError("it is neither a pickle, nor safetensors, nor a zip file of PyTorch")
     if not arrays:
@@ -169,10 +170,10 @@ def _differences_of_function(contents, network, values, overrides) -> list[str]:
 def _remedy(contents: _Contents, network: str, problems: list[str]) -> str:
     if contents.metadata:
         return f". Use network={contents.metadata['network']!r} and the arguments it was saved with"
-    fitting = [name for name in naming.known_networks() if name != network
-               and _fits(contents, name)]
+    fitting = [name for name in naming.known_networks() if _fits(contents, name)]
     if fitting:
-        return f". The file fits {' or '.join(map(repr, fitting))}: use that network"
+        overrides = " with its own arguments" if network in fitting else ""
+        return f". The file fits {' or '.join(map(repr, fitting))}: use that network{overrides}"
     if len(problems) == 1 and f"timm_{network}" in naming.known_networks():
         return f". Use network='timm_{network}' with use_skip_gain=True"
     return ""
