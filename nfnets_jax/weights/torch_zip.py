@@ -4,6 +4,7 @@ Such a file is a zip archive without compression: `data.pkl` is a pickle that de
 tensors, and `data/0`, `data/1`, ... are the storages that they take their numbers from.
 """
 
+import errno
 import struct
 import zipfile
 from typing import Any, BinaryIO
@@ -40,7 +41,11 @@ def read(file: BinaryIO) -> Any:
     """
     try:
         archive = zipfile.ZipFile(file)
-    except (zipfile.BadZipFile, NotImplementedError, struct.error) as error:
+    except (zipfile.BadZipFile, NotImplementedError, struct.error, UnicodeError) as error:
+        raise ValueError("the zip archive is damaged") from error
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a directory said to begin before the file
+            raise
         raise ValueError("the zip archive is damaged") from error
     entries = {entry.filename: entry for entry in archive.infolist()}
     pickles = [name for name in entries if name == "data.pkl" or name.endswith("/data.pkl")]
@@ -82,6 +87,8 @@ def _span(file: BinaryIO, entry: zipfile.ZipInfo) -> Span:
         raise ValueError(
             f"the entry {entry.filename[:80]!r} of the zip archive is compressed or encrypted, "
             "which is refused; torch.save writes neither")
+    if entry.header_offset < 0:
+        raise ValueError("the zip archive is damaged")
     file.seek(entry.header_offset)
     header = file.read(_LOCAL_HEADER.size)
     if len(header) < _LOCAL_HEADER.size or header[:4] != b"PK\x03\x04":
