@@ -57,7 +57,9 @@ def _count(jaxpr: Any) -> int:
             shape = equation.invars[0].aval.shape
             total += equation.outvars[0].aval.size * math.prod(shape[axis] for axis in contracted)
         repeats = equation.params.get("length", 1) if equation.primitive.name == "scan" else 1
-        total += repeats * sum(_count(inner) for inner in _inner_programs(equation.params))
+        inner = [_count(program) for program in _inner_programs(equation.params)]
+        # The branches of a choice are alternatives.
+        total += max(inner) if equation.primitive.name == "cond" else repeats * sum(inner)
     return total
 
 
