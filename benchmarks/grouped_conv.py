@@ -44,8 +44,8 @@ def main() -> None:
             return 1e3 * (time.perf_counter() - start)
 
         def gradients(convolve, groups=groups):
-            def loss(x, w):
-                return jnp.sum(convolve(x, w, groups=groups) ** 2)
+            def loss(images, kernel):
+                return jnp.sum(convolve(images, kernel, groups=groups) ** 2)
 
             return jax.jit(jax.grad(loss, argnums=(0, 1)))
 
