@@ -29,17 +29,18 @@ def standardize(
     Raises:
       ValueError: if `eps_mode` is neither of the two.
     """
-    axes = tuple(range(w.ndim - 1))
-    fan_in = w.size // w.shape[-1]
-    centered = w - jnp.mean(w, axes, keepdims=True)
-    variance = jnp.mean(jnp.square(centered), axes, keepdims=True)
+    # As a matrix, because XLA on CPUs sums a [1, 1, C_in, C_out] kernel 15 times as slowly.
+    matrix = w.reshape(-1, w.shape[-1])
+    fan_in = matrix.shape[0]
+    centered = matrix - jnp.mean(matrix, 0)
+    variance = jnp.mean(jnp.square(centered), 0)
     if eps_mode == "clamp":
         norm_squared = jnp.maximum(fan_in * variance, eps)
     elif eps_mode == "add_to_variance":
         norm_squared = fan_in * (variance + eps)
     else:
         raise ValueError(f"eps_mode={eps_mode!r} is unknown; allowed: 'clamp', 'add_to_variance'")
-    return centered * (jax.lax.rsqrt(norm_squared) * gain)
+    return (centered * (jax.lax.rsqrt(norm_squared) * gain)).reshape(w.shape)
 
 
 class WSConv2D(hk.Module):
