@@ -12,7 +12,7 @@ from nfnets_jax.weights import naming, safetensors_file, torch_zip, unpickling
 from nfnets_jax.weights.stored import DTYPES, StoredArray
 from nfnets_jax.weights.writing import function_arguments
 
-_CAST = (np.dtype(np.float32), np.dtype(np.float16), DTYPES["bfloat16"])
+_CAST = (*map(np.dtype, (np.float32, np.float16, np.float64)), DTYPES["bfloat16"])
 _LEGACY_TORCH_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"
 _MAX_DEPTH = 4
 _WRAPPERS = ("state_dict", "model", "state_dict_ema")
@@ -40,7 +40,8 @@ def load(
     """Reads weights for a network, one array at a time; nothing in the file is run.
 
     The format is recognised by content: the authors' Haiku pickles, safetensors files of timm or
-    of `save`, and state dicts of PyTorch (zip format) with timm's names. Half precision is cast.
+    of `save`, and state dicts of PyTorch (zip format) with timm's names. Half and double precision
+    are cast.
 
     Args:
       path: of the file.
