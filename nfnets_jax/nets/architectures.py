@@ -14,6 +14,7 @@ from nfnets_jax.nets.branches import round_to_8
 
 BLOCKS = ("nf", "skipinit", "fixup", "bn", "bn_v1", "plain")
 
+_BASIC_RESNET_DEPTHS = {"18": (2, 2, 2, 2), "34": (3, 4, 6, 3)}
 _RESNET_DEPTHS = {
     "26": (2, 2, 2, 2),
     "50": (3, 4, 6, 3),
@@ -89,7 +90,7 @@ def names() -> list[str]:
 
     `{block}_wrn_{d}_{k}` is accepted for every depth d = 6b + 4 and width k, also if not listed.
     """
-    kinds = [f"resnet{depth}" for depth in _RESNET_DEPTHS]
+    kinds = [f"resnet{depth}" for depth in (*_BASIC_RESNET_DEPTHS, *_RESNET_DEPTHS)]
     kinds += [f"wrn_{size}" for size in _LISTED_WIDE_RESNETS]
     kinds += ["resnet_digits"]
     listed = [f"{block}_{kind}" for block in BLOCKS for kind in kinds]
@@ -127,6 +128,11 @@ def _unknown(name: str, why: str = "") -> ValueError:
 
 
 def _resnet(block: str, se: str | None, depth: str) -> Architecture | None:
+    if depth in _BASIC_RESNET_DEPTHS and not se:
+        values = dict(
+            widths=(64, 128, 256, 512), depths=_BASIC_RESNET_DEPTHS[depth], strides=(1, 2, 2, 2),
+            stem="imagenet", stem_width=64, bottleneck=False)
+        return Architecture(block, "resnet", values, (224, 224), f"{block}_resnet")
     if depth not in _RESNET_DEPTHS or (se and block not in ("nf", "bn")):
         return None
     values = dict(

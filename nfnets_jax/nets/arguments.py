@@ -10,6 +10,7 @@ import numpy as np
 from nfnets_jax.naming import nearest
 from nfnets_jax.nets.activations import activation_names
 from nfnets_jax.nets.conv import INITIALIZATION_GAINS
+from nfnets_jax.nets.normalization import NORMS
 
 # Name of a stem -> the factor by which it reduces the height and the width.
 STEM_STRIDES = {"imagenet": 4, "cifar": 1, "regnet": 2, "nfnet": 4}
@@ -72,6 +73,7 @@ RULES = dict(
     group_size=_POSITIVE_INTEGER,
     use_two_convs=_BOOLEAN,
     scan_blocks=_BOOLEAN,
+    remat_blocks=_BOOLEAN,
     activation=_choice(*activation_names()),
     dropout_rate=_RATE,
     stochastic_depth_rate=_RATE,
@@ -93,6 +95,9 @@ RULES = dict(
     conv_bias=_BOOLEAN,
     stem_bias=_BOOLEAN,
     weight_init=_choice(*sorted(INITIALIZATION_GAINS)),
+    norm=_choice(*NORMS),
+    num_groups=_POSITIVE_INTEGER,
+    last_scale_init=_NUMBER,
     norm_order=_choice("norm_act", "act_norm"),
     bn_decay_rate=_RATE,
     bn_eps=_POSITIVE,

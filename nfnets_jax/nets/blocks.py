@@ -14,10 +14,10 @@ from nfnets_jax.nets.activations import Activation
 from nfnets_jax.nets.branches import BlockPlan
 from nfnets_jax.nets.conv import Conv2D
 from nfnets_jax.nets.layers import SqueezeExcite, StochasticDepth, tag
+from nfnets_jax.nets.normalization import Norm
 from nfnets_jax.nets.weight_standardization import WSConv2D
 
 ConvMaker = Callable[..., hk.Module]
-Norm = Callable[..., jax.Array]
 Gate = Callable[[jax.Array], jax.Array]
 
 
@@ -140,6 +140,7 @@ class PostActivationBlock(hk.Module):
         stochastic_depth_rate: float,
         scale_by_keep: bool,
         se_ratio: float | None = None,
+        last_scale_init: float = 1.0,
         name: str | None = None,
     ):
         """Sets the hyperparameters.
@@ -153,6 +154,7 @@ class PostActivationBlock(hk.Module):
           scale_by_keep: whether kept branches are divided by the probability of keeping.
           se_ratio: hidden width of a squeeze-and-excite gate before the last convolution, over the
             width of the block's input as in RegNet-Y; None for no gate.
+          last_scale_init: initial scale of the branch's last norm.
           name: of the module.
         """
         super().__init__(name=name)
@@ -163,6 +165,7 @@ class PostActivationBlock(hk.Module):
         self.stochastic_depth_rate = stochastic_depth_rate
         self.scale_by_keep = scale_by_keep
         self.se_ratio = se_ratio
+        self.last_scale_init = last_scale_init
 
     def __call__(self, x: jax.Array, is_training: bool) -> jax.Array:
         """Maps [N, H, W, C] to [N, ceil(H / stride), ceil(W / stride), channels], same dtype."""
@@ -174,7 +177,8 @@ class PostActivationBlock(hk.Module):
                 out = SqueezeExcite(hidden, name="squeeze_excite")(out) * out
             out = self.make_conv(
                 kernel.channels, kernel.size, kernel.stride, kernel.groups, name=kernel.name)(out)
-            out = self.norm(out, is_training, name=f"bn{i}")
+            scale_init = self.last_scale_init if is_last else 1.0
+            out = self.norm(out, is_training, name=f"bn{i}", scale_init=scale_init)
             if not is_last:
                 out = self.activation(out)
         out = tag("residual_branch", out)
@@ -264,13 +268,12 @@ def make_plain_conv(with_bias: bool, weight_init: str) -> ConvMaker:
     return make_conv
 
 
-def make_ws_conv(padding: str, gamma: float, eps_mode: str, eps: float) -> ConvMaker:
-    """Returns the maker of convolutions with scaled weight standardization; see `WSConv2D`."""
+def make_ws_conv(**arguments) -> ConvMaker:
+    """Returns the maker of `WSConv2D` layers that share some arguments."""
 
     def make_conv(
         channels: int, kernel_size: int, stride: int, groups: int, name: str
     ) -> hk.Module:
-        return WSConv2D(channels, kernel_size, stride, groups, padding=padding, gamma=gamma,
-                        eps_mode=eps_mode, eps=eps, name=name)
+        return WSConv2D(channels, kernel_size, stride, groups, name=name, **arguments)
 
     return make_conv

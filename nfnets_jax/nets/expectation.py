@@ -58,7 +58,8 @@ def expected_variance(
       average_squared_mean: likewise.
       residual_variance: of each block's branch.
       Or None where no closed form is known: for fixup and bn_v1; without a norm unless as said
-      above and for a known stem; for bn with squeeze-and-excite, glu or log_softmax.
+      above and for a known stem; for bn with squeeze-and-excite, weight standardization, another
+        norm, glu or log_softmax.
 
     Raises:
       ValueError: as `create`.
@@ -73,7 +74,9 @@ def expected_variance(
             average_squared_mean=[stem_squared_mean] + [0.0] * len(plan),
             residual_variance=[1.0] * len(plan),
         )
-    if block == "bn" and not values["use_se"] and activation not in ("glu", "log_softmax"):
+    normalized = block == "bn" and values["norm"] == "batch" and not (
+        values["use_se"] or values["weight_standardization"])
+    if normalized and activation not in ("glu", "log_softmax"):
         gain = INITIALIZATION_GAINS[values["weight_init"]]
         branch = _Moments(gain, 0.0)
         if values["norm_order"] == "norm_act":

@@ -112,35 +112,3 @@ class StochasticDepth(hk.Module):
         keep = jax.random.bernoulli(hk.next_rng_key(), keep_rate, shape)
         factor = jnp.where(keep, 1.0 / keep_rate if self.scale_by_keep else 1.0, 0.0)
         return inputs * factor.astype(inputs.dtype)
-
-
-def batch_norm(
-    inputs: jax.Array,
-    is_training: bool,
-    decay_rate: float,
-    eps: float,
-    cross_replica_axis: str | None,
-    name: str,
-) -> jax.Array:
-    """Applies a new `hk.BatchNorm` with scale and offset, its statistics in float32.
-
-    Args:
-      inputs: [N, H, W, C].
-      is_training: whether the batch's own statistics are used, and the averages updated.
-      decay_rate: of the moving averages that are used at test time.
-      eps: added to the variance.
-      cross_replica_axis: named axis over which the batch's statistics are averaged, or None.
-      name: of the module.
-
-    Returns:
-      Array of the shape and dtype of `inputs`.
-    """
-    norm = hk.BatchNorm(
-        create_scale=True,
-        create_offset=True,
-        decay_rate=decay_rate,
-        eps=eps,
-        cross_replica_axis=cross_replica_axis,
-        name=name,
-    )
-    return norm(inputs.astype(jnp.float32), is_training).astype(inputs.dtype)

@@ -13,12 +13,14 @@ from nfnets_jax.nets.resnet import ResNet
 
 # Of the authors' released code, except that dropout and stochastic depth of the ResNets are off
 # until asked for and that `weight_init` and `weight_standardization` are choices.
-_BATCH_NORM_DEFAULTS = dict(
+_NORM_DEFAULTS = dict(
     classifier_init_std=0.0,
     use_se=False,
     se_ratio=0.25,
     weight_init="lecun",
-    norm_order="norm_act",
+    weight_standardization=False,
+    norm="batch",
+    num_groups=16,
     bn_decay_rate=0.9,
     bn_eps=1e-5,
     cross_replica_axis=None,
@@ -50,8 +52,8 @@ _BLOCK_DEFAULTS = {
         scan_blocks=False,
     ),
     "fixup": dict(classifier_init_std=0.0, scan_blocks=False),
-    "bn": _BATCH_NORM_DEFAULTS,
-    "bn_v1": {key: value for key, value in _BATCH_NORM_DEFAULTS.items() if key != "norm_order"},
+    "bn": dict(_NORM_DEFAULTS, norm_order="norm_act"),
+    "bn_v1": dict(_NORM_DEFAULTS, last_scale_init=1.0),
     "plain": dict(
         classifier_init_std=0.01,
         conv_bias=True,
@@ -68,7 +70,7 @@ _BRANCH_DEFAULTS = {
 # The arguments that `ResNet` takes itself; the others go to its blocks or make its plan.
 _SHARED = (
     "stem", "stem_width", "head_width", "activation", "dropout_rate", "stochastic_depth_rate",
-    "scale_by_keep", "classifier_init_std", "scan_blocks",
+    "scale_by_keep", "classifier_init_std", "scan_blocks", "remat_blocks",
 )
 
 
@@ -81,6 +83,7 @@ def defaults(name: str) -> dict[str, Any]:
     dropout_rate: of the pooled features. stochastic_depth_rate: times i / L for block i of L;
     scale_by_keep: whether kept branches are rescaled. classifier_init_std: of the weights.
     scan_blocks: compile identical blocks once, for deep networks; where blocks have no state.
+    remat_blocks: compute each block again in the backward pass instead of keeping it in memory.
 
     ResNets: bottleneck, 1x1, 3x3, 1x1 branches instead of two 3x3. NF-RegNets and NFNets:
     expansion, inner width over that of the block's input (NF-RegNet) or output (NFNet);
@@ -95,37 +98,42 @@ def defaults(name: str) -> dict[str, Any]:
     round_widths, inner widths and those of squeeze-and-excite to multiples of 8 as in timm.
     skipinit: skip_gain_init; conv_bias and stem_bias; weight_init 'lecun' or 'he'.
     plain: conv_bias, stem_bias, weight_init.
-    bn, bn_v1 (post-activation): use_se, se_ratio, weight_init; bn_decay_rate, bn_eps;
-    cross_replica_axis, the named axis over which batch statistics are averaged. bn: norm_order,
-    'norm_act' for normalization, activation, convolution or 'act_norm'.
+    bn, bn_v1 (post-activation): use_se, se_ratio, weight_init; norm, 'batch' or another kind that
+    `make_norm` knows, or 'none'; num_groups, of norm='group'; weight_standardization, without
+    gain or bias; bn_decay_rate; bn_eps, of every norm; cross_replica_axis, the named axis over
+    which batch statistics are averaged. bn: norm_order, 'norm_act' for normalization, activation,
+    convolution or 'act_norm'. bn_v1: last_scale_init, of the last norm of each branch.
 
     Raises:
       ValueError: if the name is unknown.
     """
     found = architectures.find(name)
     shared = dict(
-        activation="relu", dropout_rate=0.0, stochastic_depth_rate=0.0, scale_by_keep=False)
+        activation="relu", dropout_rate=0.0, stochastic_depth_rate=0.0, scale_by_keep=False,
+        remat_blocks=False)
     values = {**_BRANCH_DEFAULTS[found.branch], **shared, **_BLOCK_DEFAULTS[found.block]}
     return {**values, **found.values}
 
 
-def create(name: str, num_classes: int, **overrides: Any) -> hk.TransformedWithState:
+def create(name: str, num_classes: int | None, **overrides: Any) -> hk.TransformedWithState:
     """Creates a network.
 
     Args:
       name: one of `names()`, or `{block}_wrn_{d}_{k}`.
-      num_classes: number of logits.
+      num_classes: number of logits; None for an encoder, which has no classifier.
       **overrides: values that replace those of `defaults(name)`.
 
     Returns:
       Transformed function of `(images, is_training)`: images are float [N, H, W, C], is_training
-      is a Python bool; the result is a dict of float32 `logits` [N, num_classes] and `features`
-      [N, F], the pooled features before dropout. Its parameters are float32 whatever the images.
+      is a Python bool; the result is a dict of float32 `features` [N, F], the pooled features
+      before dropout, and, with classes, `logits` [N, num_classes]. Its parameters are float32
+      whatever the images.
 
     Raises:
       ValueError: for an unknown name or argument, or a value that is not allowed.
     """
-    arguments.check("num_classes", num_classes)
+    if num_classes is not None:
+        arguments.check("num_classes", num_classes)
     block, plan, values = resolve_plan(name, overrides)
     shared = {"head_width": 0, "scan_blocks": False}
     shared |= {key: values.pop(key) for key in _SHARED if key in values}

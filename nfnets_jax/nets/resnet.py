@@ -1,4 +1,4 @@
-"""Residual networks with normalizer-free, SkipInit, FixUp, batch-normalized or plain blocks."""
+"""Residual networks with normalizer-free, SkipInit, FixUp, normalized or plain blocks."""
 
 import functools
 import itertools
@@ -14,7 +14,8 @@ from nfnets_jax.nets.activations import activation as find_activation
 from nfnets_jax.nets.activations import gamma
 from nfnets_jax.nets.branches import BlockPlan, expected_variances
 from nfnets_jax.nets.conv import symmetric_padding
-from nfnets_jax.nets.layers import EfficientChannelAttention, SqueezeExcite, batch_norm, tag
+from nfnets_jax.nets.layers import EfficientChannelAttention, SqueezeExcite, tag
+from nfnets_jax.nets.normalization import make_norm
 from nfnets_jax.nets.scan import apply_scanned
 
 
@@ -27,7 +28,7 @@ class ResNet(hk.Module):
 
     def __init__(
         self,
-        num_classes: int,
+        num_classes: int | None,
         block: str,
         plan: Sequence[BlockPlan],
         stem: str,
@@ -39,13 +40,14 @@ class ResNet(hk.Module):
         scale_by_keep: bool,
         classifier_init_std: float,
         scan_blocks: bool,
+        remat_blocks: bool,
         block_arguments: Mapping[str, Any],
         name: str,
     ):
         """Sets the hyperparameters.
 
         Args:
-          num_classes: number of logits.
+          num_classes: number of logits; None for a network that ends in its features.
           block: 'nf', 'skipinit', 'fixup', 'bn', 'bn_v1' or 'plain'.
           plan: the blocks in order.
           stem: a key of `STEM_STRIDES`.
@@ -57,6 +59,8 @@ class ResNet(hk.Module):
           scale_by_keep: whether kept branches are divided by the probability of keeping.
           classifier_init_std: standard deviation of the initial classifier weights; 0 for zeros.
           scan_blocks: whether identical blocks are compiled once; see `scan.apply_scanned`.
+          remat_blocks: whether a block keeps only its input for the backward pass and computes the
+            rest again (`jax.checkpoint`), which saves memory for a third more work.
           block_arguments: the arguments of one kind of block; see `nfnets_jax.nets.defaults`.
           name: of the module.
         """
@@ -73,6 +77,7 @@ class ResNet(hk.Module):
         self.scale_by_keep = scale_by_keep
         self.classifier_init_std = classifier_init_std
         self.scan_blocks = scan_blocks
+        self.remat_blocks = remat_blocks
         self.padding = own.get("padding", "same")
         self.norm = None
         self.norm_order = own.get("norm_order", "norm_act")
@@ -88,8 +93,8 @@ class ResNet(hk.Module):
             self.make_conv = blocks.make_plain_conv(True, "he")
             if standardized:
                 self.make_conv = blocks.make_ws_conv(
-                    self.padding, 1.0 if gamma_in_activation else gamma(activation),
-                    own["eps_mode"], own["eps"])
+                    padding=self.padding, eps_mode=own["eps_mode"], eps=own["eps"],
+                    gamma=1.0 if gamma_in_activation else gamma(activation))
             self.make_stem_conv = self.make_conv
             self.variances = expected_variances(plan, own["alpha"])
             self.make_block = functools.partial(
@@ -97,11 +102,13 @@ class ResNet(hk.Module):
                 skip_gain_init=own["skip_gain_init"] if own["use_skip_gain"] else None,
                 shortcut=own["shortcut"], gate_multiplier=2.0, **_gate_arguments(own))
         elif block in ("bn", "bn_v1"):
-            self.make_conv = self.make_stem_conv = blocks.make_plain_conv(
-                False, own["weight_init"])
-            self.norm = functools.partial(
-                batch_norm, decay_rate=own["bn_decay_rate"], eps=own["bn_eps"],
-                cross_replica_axis=own["cross_replica_axis"])
+            self.make_conv = blocks.make_plain_conv(False, own["weight_init"])
+            if own["weight_standardization"]:
+                self.make_conv = blocks.make_ws_conv(with_gain=False, with_bias=False)
+            self.make_stem_conv = self.make_conv
+            self.norm = make_norm(
+                own["norm"], num_groups=own["num_groups"], decay_rate=own["bn_decay_rate"],
+                eps=own["bn_eps"], cross_replica_axis=own["cross_replica_axis"])
             self.make_block = functools.partial(
                 self.make_block, make_conv=self.make_conv, norm=self.norm,
                 norm_order=self.norm_order, **_gate_arguments(own))
@@ -109,7 +116,8 @@ class ResNet(hk.Module):
                 self.make_block = functools.partial(
                     blocks.PostActivationBlock, activation=self.activation,
                     scale_by_keep=scale_by_keep, make_conv=self.make_conv, norm=self.norm,
-                    se_ratio=own["se_ratio"] if own["use_se"] else None)
+                    se_ratio=own["se_ratio"] if own["use_se"] else None,
+                    last_scale_init=own["last_scale_init"])
         elif block == "fixup":
             self.make_stem_conv = blocks.make_plain_conv(False, "lecun")
             self.make_block = functools.partial(
@@ -133,7 +141,7 @@ class ResNet(hk.Module):
           is_training: whether dropout and stochastic depth act, and batch statistics are used.
 
         Returns:
-          logits: float32 [N, num_classes].
+          logits: float32 [N, num_classes]; absent without classes.
           features: float32 [N, F], the pooled features before dropout.
 
         Raises:
@@ -149,6 +157,8 @@ class ResNet(hk.Module):
             x = self.make_conv(self.head_width, 1, 1, 1, name="final_conv")(x)
         x = self._activate_last(x, is_training)
         features = jnp.mean(x.astype(jnp.float32), axis=(1, 2))
+        if self.num_classes is None:
+            return dict(features=features)
         pooled = features
         if is_training and self.dropout_rate > 0.0:
             pooled = hk.dropout(hk.next_rng_key(), self.dropout_rate, pooled)
@@ -199,7 +209,9 @@ class ResNet(hk.Module):
             if len(run) == 1 or hk.running_init():
                 for plan in run:
                     numbers = self._numbers(plan)
-                    x = self.make_block(plan, name=f"block_{plan.index}", **numbers)(x, is_training)
+                    block = self.make_block(plan, name=f"block_{plan.index}", **numbers)
+                    apply = functools.partial(block, is_training=is_training)
+                    x = (hk.remat(apply) if self.remat_blocks else apply)(x)
             else:
                 make_block, differing = self._merge(run)
                 names = [f"{self.module_name}/block_{plan.index}" for plan in run]

@@ -44,7 +44,7 @@ def standardize(
 
 
 class WSConv2D(hk.Module):
-    """2-D convolution with scaled weight standardization; parameters `w`, `gain` and `bias`.
+    """2-D convolution with scaled weight standardization; parameters `w`, `gain`, `bias`.
 
     Parameters are float32 and are standardized in float32; the convolution is computed in the
     dtype of the input. The raw weights start as N(0, 1 / fan_in), gains as 1, biases as 0.
@@ -60,6 +60,8 @@ class WSConv2D(hk.Module):
         gamma: float = 1.0,
         eps_mode: str = "clamp",
         eps: float = 1e-4,
+        with_gain: bool = True,
+        with_bias: bool = True,
         name: str | None = None,
     ):
         """Sets the hyperparameters.
@@ -74,6 +76,8 @@ class WSConv2D(hk.Module):
           gamma: fixed factor of the standardized weights; see `activations`.
           eps_mode: see `standardize`.
           eps: see `standardize`.
+          with_gain: whether the norm of each unit's weights is trained; 1 otherwise.
+          with_bias: whether a bias is added.
           name: of the module.
         """
         super().__init__(name=name)
@@ -85,6 +89,8 @@ class WSConv2D(hk.Module):
         self.gamma = gamma
         self.eps_mode = eps_mode
         self.eps = eps
+        self.with_gain = with_gain
+        self.with_bias = with_bias
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Maps [N, H, W, C] to [N, ceil(H / stride), ceil(W / stride), channels], same dtype."""
@@ -96,11 +102,15 @@ class WSConv2D(hk.Module):
         )
         w_init = hk.initializers.VarianceScaling(1.0, "fan_in", "normal")
         w = hk.get_parameter("w", shape, jnp.float32, init=w_init)
-        gain = hk.get_parameter("gain", (self.channels,), jnp.float32, init=jnp.ones)
-        bias = hk.get_parameter("bias", (self.channels,), jnp.float32, init=jnp.zeros)
+        gain = jnp.ones(self.channels)
+        if self.with_gain:
+            gain = hk.get_parameter("gain", (self.channels,), jnp.float32, init=jnp.ones)
         kernel = standardize(w, self.gamma * gain, self.eps_mode, self.eps).astype(inputs.dtype)
         padding = "SAME"
         if self.padding == "symmetric":
             padding = symmetric_padding(self.kernel_size, self.stride)
         outputs = conv(inputs, kernel, self.stride, padding, self.groups)
+        if not self.with_bias:
+            return outputs
+        bias = hk.get_parameter("bias", (self.channels,), jnp.float32, init=jnp.zeros)
         return outputs + bias.astype(inputs.dtype)

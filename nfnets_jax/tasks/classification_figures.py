@@ -54,8 +54,9 @@ def draw_signal_propagation(
     """
     name = config["network"]["name"]
     arguments = dict(config["network"])
-    if "scan_blocks" in arguments:
-        arguments["scan_blocks"] = False  # nothing can be measured inside a scanned loop
+    for name_of_loop in ("scan_blocks", "remat_blocks"):
+        if name_of_loop in arguments:
+            arguments[name_of_loop] = False  # nothing can be measured inside
     network = nets.create(
         **arguments, num_classes=data.info(config["dataset"]["name"]).num_classes)
     expected, when = None, f"after {step} steps"

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from nfnets_jax.nets import SqueezeExcite, StochasticDepth, tag
-from nfnets_jax.nets.layers import batch_norm
 
 
 @pytest.mark.parametrize("scale_by_keep", [False, True])
@@ -34,24 +33,6 @@ def test_squeeze_excite_gate_is_computed_from_the_means():
     assert network.apply(params, x.astype(jnp.bfloat16)).dtype == jnp.bfloat16
     zeros = jax.tree.map(np.zeros_like, params)
     np.testing.assert_array_equal(2 * network.apply(zeros, x), np.ones((3, 1, 1, 12)))
-
-
-def test_batch_norm_standardizes_channels_and_averages_over_replicas():
-    def forward(x, axis):
-        return batch_norm(x, True, 0.9, 1e-5, axis, "bn")
-
-    network = hk.without_apply_rng(hk.transform_with_state(forward))
-    x = np.random.default_rng(0).normal(np.arange(5), 3.0, (16, 4, 4, 5)).astype(np.float32)
-    params, state = network.init(jax.random.key(1), x, None)
-    outputs, new_state = map(jax.device_get, network.apply(params, state, x, None))
-    np.testing.assert_allclose(np.mean(outputs, (0, 1, 2)), np.zeros(5), atol=1e-5)
-    np.testing.assert_allclose(np.var(outputs, (0, 1, 2)), np.ones(5), atol=1e-4)
-    # Haiku's average divides by 1 - decay^n, so that one step gives the batch's own mean.
-    average = new_state["bn/~/mean_ema"]["average"].reshape(-1)
-    np.testing.assert_allclose(average, np.mean(x, (0, 1, 2)), rtol=1e-4, atol=1e-5)
-    replicas = x.reshape(4, 4, 4, 4, 5)
-    apply = jax.vmap(lambda x: network.apply(params, state, x, "data")[0], axis_name="data")
-    np.testing.assert_allclose(apply(replicas).reshape(x.shape), outputs, rtol=1e-4, atol=1e-5)
 
 
 def test_tag_changes_and_stores_nothing():
