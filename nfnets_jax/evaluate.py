@@ -10,6 +10,7 @@
 """
 
 import json
+import sys
 import time
 
 from absl import flags
@@ -63,8 +64,10 @@ def main(argv: list[str]) -> None:
             if not _FOLLOW.value:
                 command_line.fail(f"the checkpoint of step {step} cannot be read ({reason})")
             return  # the run has deleted it by now
-        values = loop.evaluate(programs, state, experiment.evaluation_batches(split), mesh)
+        values, remark = loop.evaluate_split(programs, experiment, state, split, mesh)
         print(json.dumps({"step": step, "split": split, **values}), flush=True)
+        if remark:
+            print(remark, file=sys.stderr, flush=True)
 
     evaluated = _choose(checkpoints)
     evaluate(evaluated)

@@ -89,6 +89,8 @@ def main(argv: list[str]) -> None:
         if result.stopped_by is None:
             print(f"{experiment.evaluation_split} accuracy {result.metrics['accuracy']:.2%} after "
                   f"{result.step} steps; figures are in {directory / 'figures'}")
+            if result.conclusion:
+                print(result.conclusion)
         os.close(lock)
     if result.stopped_by == "SIGINT":
         sys.exit(130)

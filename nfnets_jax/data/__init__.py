@@ -8,13 +8,18 @@ from nfnets_jax.data.mixing import mix
 from nfnets_jax.data.prefetch import prefetch_to_device
 from nfnets_jax.data.randaugment import randaugment
 from nfnets_jax.data.reading import num_examples
+from nfnets_jax.data.views import VIEW_1, VIEW_2, ViewSpec, make_view
 
 __all__ = [
     "EVALUATION_CROPS",
+    "VIEW_1",
+    "VIEW_2",
     "DatasetInfo",
+    "ViewSpec",
     "augment",
     "eval_batches",
     "info",
+    "make_view",
     "mix",
     "names",
     "normalize",

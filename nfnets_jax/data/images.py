@@ -2,6 +2,7 @@
 
 import io
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import simplejpeg
@@ -76,6 +77,24 @@ def random_crop(
     return center_crop(height, width, image_size)
 
 
+def area_crop(
+    rng: np.random.Generator, height: int, width: int, min_area: float
+) -> Crop:
+    """Draws the crop of self-supervised training, as `views.crop_box` does on the device.
+
+    The share of the area is uniform in min_area .. 1, the logarithm of the aspect ratio (width /
+    height) uniform in log 3/4 .. log 4/3, the position uniform; sides are rounded and cut off at
+    the image. Source: the released code of BYOL (arXiv 2006.07733).
+    """
+    area = rng.uniform(min_area, 1.0) * height * width
+    aspect = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
+    crop_width = min(max(1, round(math.sqrt(area * aspect))), width)
+    crop_height = min(max(1, round(math.sqrt(area / aspect))), height)
+    top = int(rng.integers(0, height - crop_height, endpoint=True))
+    left = int(rng.integers(0, width - crop_width, endpoint=True))
+    return top, left, crop_height, crop_width
+
+
 def center_crop(height: int, width: int, image_size: int) -> Crop:
     """The evaluation crop: a centred square of image_size / (image_size + 32) of the short side.
 
@@ -104,28 +123,28 @@ def resize(
     return np.asarray(picture).reshape(image_size, image_size, channels)
 
 
-def load_for_training(
-    data: bytes | np.ndarray, image_size: int, channels: int, rng: np.random.Generator
+def load_crops(
+    data: bytes | np.ndarray, image_size: int, channels: int, crops: Sequence[Crop]
 ) -> np.ndarray:
-    """A random crop of an encoded or decoded image, resized; see `random_crop`.
-
-    A JPEG is decoded at the lowest resolution at which the crop still covers `image_size`.
+    """Several crops of an encoded or decoded image, resized; it is decoded once.
 
     Returns:
-      uint8 [image_size, image_size, channels].
+      uint8 [crops, image_size, image_size, channels].
     """
-    height, width = _shape(data)
-    top, left, crop_height, crop_width = random_crop(rng, height, width, image_size)
+    height, width = shape_of(data)
     if isinstance(data, bytes):
+        _, _, crop_heights, crop_widths = zip(*crops, strict=True)
         data = decode(
             data,
             channels,
-            min_height=min(height, math.ceil(height * image_size / crop_height)),
-            min_width=min(width, math.ceil(width * image_size / crop_width)),
+            min_height=min(height, math.ceil(height * image_size / min(crop_heights))),
+            min_width=min(width, math.ceil(width * image_size / min(crop_widths))),
         )
     y, x = data.shape[0] / height, data.shape[1] / width
-    box = (left * x, top * y, (left + crop_width) * x, (top + crop_height) * y)
-    return resize(data, image_size, box)
+    return np.stack([
+        resize(data, image_size,
+               (left * x, top * y, (left + crop_width) * x, (top + crop_height) * y))
+        for top, left, crop_height, crop_width in crops])
 
 
 def load_for_evaluation(
@@ -151,7 +170,8 @@ def load_for_evaluation(
     return resize(image, image_size, (left, top, left + width, top + height))
 
 
-def _shape(data: bytes | np.ndarray) -> tuple[int, int]:
+def shape_of(data: bytes | np.ndarray) -> tuple[int, int]:
+    """Height and width of an encoded or decoded image, without decoding it."""
     if isinstance(data, np.ndarray):
         return data.shape[:2]
     if data[:2] == _JPEG:

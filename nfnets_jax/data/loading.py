@@ -19,6 +19,8 @@ Batch = dict[str, np.ndarray]
 # (ids of the examples, their positions in the stream) -> uint8 [N, S, S, C], int32 [N]
 _Fetch = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
+CROP_LAWS = ("distorted", "area")
+
 # No run has this many steps; Grain wants a length, and it must fit a C integer.
 _FOREVER = 2**40
 
@@ -35,6 +37,9 @@ def train_batches(
     process_index: int = 0,
     process_count: int = 1,
     random_resized_crop: bool = False,
+    num_views: int = 1,
+    crop_law: str = "distorted",
+    crop_min_area: float = 0.08,
     num_threads: int = 16,
 ) -> Iterator[Batch]:
     """This process's share of an endless stream of shuffled batches.
@@ -55,7 +60,10 @@ def train_batches(
       data_dir: where the prepared sets are; see `reading.resolve_data_dir`.
       process_index, process_count: this process and their number, as jax.process_index() and
         jax.process_count() say.
-      random_resized_crop: crop each image at random; see `images.random_crop`.
+      random_resized_crop: crop each image at random.
+      num_views: number of such crops of each image; above 1 'image' is uint8 [n, views, S, S, C].
+      crop_law: 'distorted', see `images.random_crop`, or 'area', see `images.area_crop`.
+      crop_min_area: of 'area', as a share of the image.
       num_threads: threads that decode and resize images.
 
     Yields:
@@ -72,8 +80,21 @@ def train_batches(
     _check("seed", seed, at_least=0)
     _check("start_step", start_step, at_least=0)
     _check("num_threads", num_threads, at_least=1)
-    crop_seed = seed if random_resized_crop else None
-    count, fetch, read_options = _open(name, split, image_size, data_dir, crop_seed, num_threads)
+    if num_views > 1 and not random_resized_crop:
+        raise ValueError(f"num_views={num_views} needs random_resized_crop=True: without crops all "
+                         "views are the same")
+    if crop_law not in CROP_LAWS:
+        raise ValueError(f"crop_law={crop_law!r} is unknown; allowed: {', '.join(CROP_LAWS)}")
+
+    def draw_crops(shape: tuple[int, int], position: int) -> list[images.Crop]:
+        rng = np.random.default_rng([seed, position, 1])
+        if crop_law == "area":
+            return [images.area_crop(rng, *shape, crop_min_area) for _ in range(num_views)]
+        return [images.random_crop(rng, *shape, image_size) for _ in range(num_views)]
+
+    count, fetch, read_options = _open(
+        name, split, image_size, data_dir, draw_crops if random_resized_crop else None,
+        num_threads, num_views=num_views)
 
     @functools.lru_cache(maxsize=2)
     def order(epoch: int) -> np.ndarray:
@@ -157,30 +178,34 @@ def _open(
     split: str,
     image_size: int,
     data_dir: str | os.PathLike | None,
-    crop_seed: int | None,
+    draw_crops: Callable[[tuple[int, int], int], list[images.Crop]] | None,
     num_threads: int,
+    *,
     evaluation_crop: str = "crop_resize",
+    num_views: int = 1,
 ) -> tuple[int, _Fetch, grain.ReadOptions]:
     """The number of examples of a split, how to fetch some, and how far Grain reads ahead."""
     info = catalog.info(name)
     builder = reading.open_builder(name, data_dir)
     spec = reading.resolve_split(builder, split)
-    if info.image_size is not None and crop_seed is None:
+    if info.image_size is not None and draw_crops is None:
         pixels, labels = reading.read_all(name, str(builder.data_path), spec, image_size)
         # A gather of ready images is cheaper than handing it to a thread.
         options = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
         return len(labels), lambda ids, _: (pixels[ids], labels[ids]), options
 
     def load(data, position: int) -> np.ndarray:
-        if crop_seed is None:
+        if draw_crops is None:
             return images.load_for_evaluation(data, image_size, info.channels, evaluation_crop)
-        rng = np.random.default_rng([crop_seed, position, 1])
-        return images.load_for_training(data, image_size, info.channels, rng)
+        crops = draw_crops(images.shape_of(data), position)
+        loaded = images.load_crops(data, image_size, info.channels, crops)
+        return loaded if num_views > 1 else loaded[0]
 
     pool = futures.ThreadPoolExecutor(num_threads, thread_name_prefix="decode")
 
     def load_all(data, ids: np.ndarray, positions: np.ndarray) -> np.ndarray:
-        out = np.empty((len(data), image_size, image_size, info.channels), np.uint8)
+        views = (num_views,) if num_views > 1 else ()
+        out = np.empty((len(data), *views, image_size, image_size, info.channels), np.uint8)
 
         def load_share(first: int) -> None:
             for i in range(first, len(data), num_threads):

@@ -17,7 +17,7 @@ __all__ = ["Experiment", "Task", "create", "get", "names"]
 
 def names() -> list[str]:
     """The tasks that a config can name."""
-    return ["classification"]
+    return ["classification", "byol", "linear_evaluation"]
 
 
 def get(name: str) -> ModuleType:

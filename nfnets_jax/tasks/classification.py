@@ -18,12 +18,13 @@ import jmp
 import optax
 
 from nfnets_jax import data, nets, optim
-from nfnets_jax.config import ConfigError
-from nfnets_jax.tasks import classification_figures
+from nfnets_jax.tasks import classification_figures, lengths
+from nfnets_jax.tasks.checks import POLICIES
 from nfnets_jax.tasks.classification_config import FIELDS as FIELDS
-from nfnets_jax.tasks.classification_config import POLICIES
 from nfnets_jax.tasks.classification_config import check as check
+from nfnets_jax.tasks.gradients import mean_over_slices
 from nfnets_jax.tasks.task import Experiment, Hyper, Metrics, Task
+from nfnets_jax.training import pretrained
 from nfnets_jax.training.mesh import DATA, mean_over_devices
 
 
@@ -131,11 +132,6 @@ def create_task(
     def mean_gradient(params, network_state, batch, keys, label_smoothing):
         """Gradient, metrics and state of the whole batch: of all slices and devices."""
         key_augment, key_network = keys
-        slices = jax.tree.map(
-            lambda x: x.reshape(accumulation_steps, -1, *x.shape[1:]),
-            {name: batch[name] for name in ("image", "label", "index")},
-        )
-
         def gradient_of_slice(network_state, inputs):
             number, part = inputs
             images, targets = augment(key_augment, part["image"], part["index"]), None
@@ -147,12 +143,9 @@ def create_task(
                 params, network_state, key_slice, images, part["label"], targets, label_smoothing)
             return network_state, (grads, metrics)
 
-        if accumulation_steps == 1:
-            network_state, (grads, metrics) = gradient_of_slice(
-                network_state, (0, jax.tree.map(lambda x: x[0], slices)))
-        else:
-            network_state, (grads, metrics) = _scan_mean(
-                gradient_of_slice, network_state, (jnp.arange(accumulation_steps), slices))
+        used = {name: batch[name] for name in ("image", "label", "index")}
+        network_state, (grads, metrics) = mean_over_slices(
+            gradient_of_slice, network_state, used, accumulation_steps)
         return mean_over_devices((grads, metrics, network_state))
 
     def ascend(params, network_state, batch, keys, hyper):
@@ -214,21 +207,6 @@ def _move_average(average, values, decay):
         average, values)
 
 
-def _scan_mean(function, carry, xs):
-    """Like `jax.lax.scan`, but the outputs are averaged as they come, not stacked."""
-    count = jax.tree.leaves(xs)[0].shape[0]
-    shapes = jax.eval_shape(function, carry, jax.tree.map(lambda x: x[0], xs))[1]
-
-    def body(state, x):
-        carry, total = state
-        carry, output = function(carry, x)
-        return (carry, jax.tree.map(jnp.add, total, output)), None
-
-    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-    (carry, total), _ = jax.lax.scan(body, (carry, zeros), xs)
-    return carry, jax.tree.map(lambda x: x / count, total)
-
-
 def create(config: dict[str, Any], process_index: int = 0, process_count: int = 1) -> Experiment:
     """Builds the experiment of a checked config; opens the data set.
 
@@ -239,21 +217,8 @@ def create(config: dict[str, Any], process_index: int = 0, process_count: int = 
     dataset = config["dataset"]
     info = data.info(dataset["name"])
     image_shape = (dataset["image_size"], dataset["image_size"], info.channels)
-    num_examples, _ = (_count(dataset, field) for field in ("train_split", "evaluation_split"))
-    steps_per_epoch = num_examples / config["batch_size"]
-    total_steps = round(config["num_epochs"] * steps_per_epoch)
-    if total_steps < 1:
-        raise ConfigError(
-            f"num_epochs={config['num_epochs']:g}: less than one step of batch_size="
-            f"{config['batch_size']} on {num_examples} images; use at least "
-            f"{math.ceil(100 / steps_per_epoch) / 100:g}")
-    schedule = optim.create_schedule(
-        config["schedule"]["name"],
-        total_steps=total_steps,
-        warmup_steps=min(total_steps - 1, round(config["schedule"]["warmup_epochs"]
-                                                * steps_per_epoch)),
-        final_fraction=config["schedule"]["final_fraction"],
-    )
+    total_steps = lengths.count_steps(config)
+    schedule = lengths.create_schedule(config, total_steps)
     network_arguments = dict(config["network"], num_classes=info.num_classes)
     if config["cross_replica_batch_norm"] and "bn_decay_rate" in network_arguments:
         network_arguments["cross_replica_axis"] = DATA
@@ -307,7 +272,23 @@ def create(config: dict[str, Any], process_index: int = 0, process_count: int = 
         best_metric="accuracy",
         figures={"signal_propagation": classification_figures.figure(
             config, preprocess, train_batches)},
+        prepare=pretrained.preparation(config, _with_encoder),
     )
+
+
+def encoder_of(state: State) -> tuple[hk.Params, hk.State]:
+    """The parameters and the state of a trained network, those that are evaluated."""
+    if state.ema_params:
+        return state.ema_params, state.ema_network_state
+    return state.params, state.network_state
+
+
+def _with_encoder(state: State, params: hk.Params, network_state: hk.State) -> State:
+    """A new state whose network, but for the classifier, is a pretrained one."""
+    params, network_state = {**state.params, **params}, {**state.network_state, **network_state}
+    if state.ema_params:
+        state = state._replace(ema_params=params, ema_network_state=network_state)
+    return state._replace(params=params, network_state=network_state)
 
 
 def _mixing(augmentation: Mapping[str, Any], num_classes: int) -> Callable | None:
@@ -333,11 +314,3 @@ def _mixing(augmentation: Mapping[str, Any], num_classes: int) -> Callable | Non
         return images, targets
 
     return mix
-
-
-def _count(dataset: Mapping[str, Any], field: str) -> int:
-    try:
-        return data.num_examples(dataset["name"], split=dataset[field],
-                                 data_dir=dataset["data_dir"])
-    except ValueError as error:
-        raise ConfigError(f"dataset.{field}={dataset[field]!r}: {error}") from None

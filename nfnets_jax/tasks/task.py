@@ -30,6 +30,18 @@ class Task(NamedTuple):
     evaluate: Callable[[Any, Batch], Metrics]
 
 
+class Measurement(NamedTuple):
+    """What an evaluation found.
+
+    Attributes:
+      metrics: name -> value.
+      remark: a sentence for the log, where there is something to say.
+    """
+
+    metrics: dict[str, float]
+    remark: str | None = None
+
+
 class Experiment(NamedTuple):
     """A task with all that the training loop needs to run it.
 
@@ -47,7 +59,16 @@ class Experiment(NamedTuple):
         checkpoint.
       figures: name -> `(state, path) -> measurements`, a function that draws one picture of a
         state and returns what it shows; each is drawn at initialisation and at the end. The
-        state's leaves are numpy arrays.
+        state's leaves are numpy arrays. None says that there was nothing to draw.
+      prepare: `state -> state`, applied to a new initial state on the host, for what does not
+        come out of random numbers: pretrained parameters. None leaves it alone.
+      measure: `(state, means, split, mesh) -> Measurement`, for what no sum over batches can
+        say; called by all processes beside each evaluation of a split, whose means it is given.
+        Its metrics are added to them.
+      conclude: `evaluate -> (split, Measurement)`, called when training is complete, for protocols
+        that choose on one split and report another; `evaluate(split)` gives a split's means.
+      plot_curves: `(metrics file, path)`, draws the learning curves of a run; None for those that
+        every task has.
     """
 
     task: Task
@@ -58,4 +79,8 @@ class Experiment(NamedTuple):
     evaluation_batches: Callable[[str], Iterator[Batch]]
     evaluation_split: str
     best_metric: str
-    figures: dict[str, Callable[[Any, str], dict[str, Any]]]
+    figures: dict[str, Callable[[Any, str], dict[str, Any] | None]]
+    prepare: Callable[[Any], Any] | None = None
+    measure: Callable[..., Measurement] | None = None
+    conclude: Callable[..., tuple[str, Measurement]] | None = None
+    plot_curves: Callable[[Any, Any], None] | None = None

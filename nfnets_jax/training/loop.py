@@ -23,7 +23,7 @@ from jax.sharding import Mesh
 
 from nfnets_jax.data import prefetch_to_device
 from nfnets_jax.reports import curves
-from nfnets_jax.tasks.task import Experiment, Task
+from nfnets_jax.tasks.task import Experiment, Measurement, Task
 from nfnets_jax.training import workdir as workdir_lib
 from nfnets_jax.training.checkpoints import Checkpoints
 from nfnets_jax.training.compilation import compile_ahead, forget_compiled
@@ -78,11 +78,13 @@ class Result(NamedTuple):
       step: steps made.
       metrics: of the last evaluation; empty if the run was stopped before one.
       stopped_by: the name of the signal that ended it early, or None.
+      conclusion: what the task says of the finished run, or None.
     """
 
     step: int
     metrics: dict[str, float]
     stopped_by: str | None
+    conclusion: str | None = None
 
 
 def map_task(task: Task, mesh: Mesh) -> Programs:
@@ -164,6 +166,16 @@ def evaluate(programs: Programs, state: RunState, batches: Iterable, mesh: Mesh)
     return {**{key: value / count for key, value in totals.items()}, "count": int(count)}
 
 
+def evaluate_split(programs: Programs, experiment: Experiment, state: RunState, split: str,
+                   mesh: Mesh) -> Measurement:
+    """Evaluates a state on a split: the means of all batches, and what the task measures beside."""
+    values = evaluate(programs, state, experiment.evaluation_batches(split), mesh)
+    if experiment.measure is None:
+        return Measurement(values)
+    more = experiment.measure(state.task, values, split, mesh)
+    return Measurement({**values, **more.metrics}, more.remark)
+
+
 def train(experiment: Experiment, config: dict, workdir: str | os.PathLike, mesh: Mesh,
           stop: StopRequest) -> Result:
     """Runs an experiment to its end, from wherever the working directory says it is.
@@ -202,6 +214,9 @@ def train(experiment: Experiment, config: dict, workdir: str | os.PathLike, mesh
         else:
             progress.note("initialising")
             state = initialize(programs, experiment, config["seed"])
+            if experiment.prepare is not None:
+                state = state._replace(task=jax.device_put(
+                    experiment.prepare(jax.device_get(state.task)), sharding(mesh, REPLICATED)))
             _draw(experiment, state, workdir, "initial", progress)
 
         pending = []
@@ -219,14 +234,15 @@ def train(experiment: Experiment, config: dict, workdir: str | os.PathLike, mesh
                 pending.clear()
 
         def evaluate_and_save(step):
-            values = evaluate(programs, state,
-                              experiment.evaluation_batches(experiment.evaluation_split), mesh)
             split = experiment.evaluation_split
+            values, remark = evaluate_split(programs, experiment, state, split, mesh)
             _check_finite(values, f"the evaluation after step {step}", step, checkpoints)
             writer.write(step, split, values)
             progress.note(f"step {step}/{total}  {split}: " + "  ".join(
                 f"{name} {value:.4f}" for name, value in values.items() if name != "count")
                 + f"  ({values['count']} examples)")
+            if remark:
+                progress.note(remark)
             checkpoints.save(step, state, values)
             return values
 
@@ -260,21 +276,28 @@ def train(experiment: Experiment, config: dict, workdir: str | os.PathLike, mesh
                 break
         batches.close()
         checkpoints.wait()
-        writer.close()
         step = int(state.step)
         if stop.signal and step < total:
             progress.note(f"stopped by {stop.signal.name} after step {step}; saved")
+            writer.close()
             checkpoints.close()
             return Result(step, metrics, stop.signal.name)
 
         if not metrics:  # the run was complete already
-            metrics = evaluate(programs, state,
-                               experiment.evaluation_batches(experiment.evaluation_split), mesh)
+            metrics, _ = evaluate_split(
+                programs, experiment, state, experiment.evaluation_split, mesh)
         checkpoints.close()
+        conclusion = None
+        if experiment.conclude is not None:
+            split, (values, conclusion) = experiment.conclude(lambda split: evaluate(
+                programs, state, experiment.evaluation_batches(split), mesh))
+            writer.write(step, split, values)
+        writer.close()
         _draw(experiment, state, workdir, "final", progress)
         if is_writer:
-            curves.plot(workdir / "metrics.jsonl", workdir / "figures" / "curves.png")
-        return Result(step, metrics, None)
+            plot = experiment.plot_curves or curves.plot
+            plot(workdir / "metrics.jsonl", workdir / "figures" / "curves.png")
+        return Result(step, metrics, None, conclusion)
 
 
 def _is_due(step: int, interval: int) -> bool:
@@ -310,6 +333,6 @@ def _draw(experiment: Experiment, state: RunState, workdir: Path, when: str,
         return
     for name, draw in experiment.figures.items():
         path = workdir / "figures" / f"{name}_{when}.png"
-        draw(jax.device_get(state.task), str(path))
-        progress.note(f"drew {path}")
+        if draw(jax.device_get(state.task), str(path)) is not None:
+            progress.note(f"drew {path}")
     forget_compiled()  # figures are computed operation by operation, each a program of its own

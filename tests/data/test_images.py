@@ -124,7 +124,7 @@ def test_training_image_is_the_crop_at_full_resolution_resized(picture):
     data = encode(ramp, "JPEG", quality=100, subsampling=0)
     for seed in range(20):
         top, left, h, w = images.random_crop(np.random.default_rng(seed), 240, 240, 24)
-        image = images.load_for_training(data, 24, 3, np.random.default_rng(seed)).astype(float)
+        image = images.load_crops(data, 24, 3, [(top, left, h, w)])[0].astype(float)
         centres = (np.arange(24) + 0.5) / 24
         inner = slice(2, -2)
         np.testing.assert_allclose(
@@ -137,7 +137,7 @@ def test_training_image_is_the_crop_at_full_resolution_resized(picture):
 
 def test_arrays_and_png_are_cropped_alike(picture):
     crops = [
-        images.load_for_training(source, 32, 3, np.random.default_rng(5))
+        images.load_crops(source, 32, 3, [(5, 3, 40, 30), (0, 0, *images.shape_of(source))])
         for source in (picture, encode(picture, "PNG"))
     ]
     np.testing.assert_array_equal(*crops)
