@@ -62,6 +62,18 @@ def number(default: float | None, minimum: float, maximum: float = LARGEST_FLOAT
     return Field(default, float, f"a number {lower}{upper}", accepts)
 
 
+def numbers(default: tuple[float, ...], minimum: float) -> Field:
+    """One or more different floats of at least `minimum`."""
+
+    def accepts(values):
+        return (len(values) > 0 and len(set(values)) == len(values) and all(
+            type(value) in (int, float) and math.isfinite(value) and value >= minimum
+            for value in values))
+
+    return Field(default, tuple, f"different numbers of at least {minimum:g}, for instance "
+                 f"{default!r}", accepts)
+
+
 def text(default: str | None, choices: tuple[str, ...] | None = None) -> Field:
     """A string; one of `choices` if they are given."""
     if choices is None:

@@ -123,7 +123,7 @@ def initialize(programs: Programs, experiment: Experiment, seed: int) -> RunStat
 
 
 def _init_arguments(experiment: Experiment, seed: int):
-    return np.uint32(seed), {k: np.float32(v) for k, v in experiment.hyper.items()}
+    return np.uint32(seed), {k: np.asarray(v, np.float32) for k, v in experiment.hyper.items()}
 
 
 class InFlight:
