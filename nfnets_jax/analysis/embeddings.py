@@ -61,8 +61,8 @@ def effective_rank(x: jax.Array) -> jax.Array:
     x = x.astype(jnp.float32)
     centered = x - jnp.mean(x, axis=0)
     values = jnp.linalg.svd(centered, compute_uv=False)
-    # What rounding leaves of rows that are the same is no direction.
-    values = jnp.where(values > 1e-6 * jnp.linalg.norm(x), values, 0.0)
+    # What rounding leaves of rows that are the same is no direction; NaN stays.
+    values = jnp.where(values <= 1e-6 * jnp.linalg.norm(x), 0.0, values)
     p = values / jnp.maximum(jnp.sum(values), 1e-30)
     return jnp.exp(-jnp.sum(jax.scipy.special.xlogy(p, p)))
 
@@ -80,7 +80,9 @@ def uniformity(x: jax.Array, t: float = 2.0) -> jax.Array:
       t: as there.
     """
     x = l2_normalize(x)
-    kernel = jnp.exp(-t * jnp.maximum(2.0 - 2.0 * x @ x.T, 0.0))
+    # In full float32, which is not the default of every device.
+    cosines = jnp.matmul(x, x.T, precision=jax.lax.Precision.HIGHEST)
+    kernel = jnp.exp(-t * jnp.maximum(2.0 - 2.0 * cosines, 0.0))
     different = 1.0 - jnp.eye(len(x))
     return jnp.log(jnp.sum(kernel * different) / jnp.sum(different))
 

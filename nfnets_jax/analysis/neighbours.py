@@ -47,7 +47,9 @@ def knn_accuracy(
 
 @functools.partial(jax.jit, static_argnums=(3, 4, 5))
 def _vote(bank, bank_labels, queries, num_classes, k, temperature):
-    cosines, nearest = jax.lax.top_k(l2_normalize(queries) @ bank.T, k)
+    # In full float32, which is not the default of every device: cosines near 1 need it.
+    cosines = jnp.matmul(l2_normalize(queries), bank.T, precision=jax.lax.Precision.HIGHEST)
+    cosines, nearest = jax.lax.top_k(cosines, k)
     # Minus the largest possible cosine, so that no weight overflows.
     weights = jnp.exp((cosines - 1.0) / temperature)
     return jnp.sum(weights[..., None] * jax.nn.one_hot(bank_labels[nearest], num_classes), axis=1)
