@@ -30,8 +30,12 @@ def digits(**changes):
 @pytest.mark.parametrize("file", EXPERIMENTS)
 def test_every_experiment_is_a_valid_config(file):
     config = runpy.run_path(str(ROOT / file))["get_config"]()
+    if config.network.name == "pretrained":
+        with pytest.raises(ConfigError, match="pretrained.workdir, which is not set"):
+            check_config(config, device_count=1)
+        config.network.name = "bn_v1_resnet50"
     checked = check_config(config, device_count=8 if "imagenet" in file else 1)
-    assert json.loads(config_lib.to_json(checked))["task"] == "classification"
+    assert json.loads(config_lib.to_json(checked))["task"] == config.task
 
 
 WRONG = {

@@ -1,4 +1,4 @@
-"""Fine-tuning of a pretrained encoder on 1% or 10% of the labels (arXiv 2006.07733, section 4.2).
+"""Fine-tuning of a pretrained encoder on 1% or 10% of the labels (arXiv 2006.07733).
 
 All parameters are trained, from the encoder of --config.pretrained.workdir: SGD with Nesterov
 momentum 0.9, no weight decay, batch 1024, crops and flips. The protocol searches learning rates

@@ -29,7 +29,7 @@ def relative_std(x: jax.Array) -> jax.Array:
     """Standard deviation of each dimension of the normalized rows, averaged, times sqrt(d).
 
     1 for directions without a preference, 0 where all are the same (the measure of SimSiam, arXiv
-    2011.10566, section 4.1, which compares it with 1 / sqrt(d)).
+    2011.10566, which compares it with 1 / sqrt(d)).
 
     Args:
       x: [N, d].
@@ -50,7 +50,7 @@ def mean_cosine_of_pairs(x: jax.Array) -> jax.Array:
 
 
 def effective_rank(x: jax.Array) -> jax.Array:
-    """exp of the entropy of the singular values of the centred rows (arXiv 2210.02885, eq. 1).
+    """exp of the entropy of the singular values of the centred rows (RankMe, arXiv 2210.02885).
 
     The singular values themselves, not their squares, are made to sum to 1. Rows that are all the
     same have rank 1.
@@ -128,5 +128,5 @@ def verdict(measured: Mapping[str, float]) -> str | None:
                 f"{projections:.2g} of 1")
     if features < COLLAPSED_FEATURE_STD:
         return (f"PARTLY COLLAPSED: the encoder's features have a spread of {features:.2g} of 1, "
-                f"though the projections have {projections:.2g}")
+                f"the projections {projections:.2g}")
     return None

@@ -23,7 +23,7 @@ def knn_accuracy(
     """Share of the queries whose weighted nearest neighbours vote for their class.
 
     Each of the k rows of the bank with the largest cosine adds exp(cosine / temperature) to its
-    class (Wu et al. 2018, arXiv 1805.01978, section 3.4). Of equally near rows the first in the
+    class (Wu et al. 2018, arXiv 1805.01978). Of equally near rows the first in the
     bank, of equal votes the smallest class is taken.
 
     Args:

@@ -58,6 +58,15 @@ _DATASETS = {
             mean=_scaled(0.5071, 0.4865, 0.4409),
             std=_scaled(0.2673, 0.2564, 0.2762),
         ),
+        DatasetInfo(
+            "imagenette",
+            10,
+            3,
+            None,
+            {"train": "train", "test": "validation"},
+            mean=_scaled(0.485, 0.456, 0.406),
+            std=_scaled(0.229, 0.224, 0.225),
+        ),
         # The split and the constants of Brock et al. (2021), "High-Performance Large-Scale Image
         # Recognition Without Normalization": the test set of the paper is ILSVRC's validation set.
         DatasetInfo(

@@ -1,7 +1,7 @@
 """Random views of images for self-supervised learning, made on the device.
 
 The operations, their order and their laws are those of the released code of BYOL (arXiv
-2006.07733, appendix B): random resized crop, flip, colour jitter, grayscale, blur, solarize.
+2006.07733): random resized crop, flip, colour jitter, grayscale, blur, solarize.
 """
 
 import math
@@ -52,7 +52,7 @@ class ViewSpec(NamedTuple):
     solarize_threshold: float = 0.5
 
 
-# The two distributions of arXiv 2006.07733, table 6.
+# The two distributions of arXiv 2006.07733, from the released configuration.
 VIEW_1 = ViewSpec(blur_probability=1.0)
 VIEW_2 = ViewSpec(blur_probability=0.1, solarize_probability=0.2)
 

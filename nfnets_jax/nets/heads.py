@@ -45,7 +45,7 @@ class Linear(hk.Module):
 
 
 class MLP(hk.Module):
-    """linear1(relu(norm(linear0(x)))): BYOL's projector and predictor (arXiv 2006.07733, sec. 3.3).
+    """linear1(relu(norm(linear0(x)))): BYOL's projector and predictor (arXiv 2006.07733).
 
     The first linear layer has a bias, the second has none, and its output is not normalized.
     """

@@ -167,7 +167,18 @@ def resolve_plan(
                 f"group_size={values['group_size']} is not allowed with expansion="
                 f"{values['expansion']:g} and widths={tuple(values['widths'])}: the branch of "
                 f"block {block.index} would be narrower than one group")
+    if values.get("norm") == "group":
+        _check_groups(values["num_groups"], values["stem_width"], plan)
     return found.block, plan, values
+
+
+def _check_groups(num_groups: int, stem_width: int, plan: list[BlockPlan]) -> None:
+    for block in plan:
+        for channels in (stem_width, block.channels, *(k.channels for k in block.kernels)):
+            if channels % min(num_groups, channels):
+                raise ValueError(
+                    f"num_groups={num_groups} is not allowed with a layer of {channels} channels; "
+                    f"use a divisor, such as {math.gcd(num_groups, channels)}")
 
 
 def _branch(kind: str, values: Mapping[str, Any]) -> Branch:

@@ -90,7 +90,7 @@ class Functions(NamedTuple):
 
 
 def byol_loss(predictions: jax.Array, targets: jax.Array) -> jax.Array:
-    """|p/|p| - z'/|z'||^2 = 2 - 2 cos(p, z'); no gradient reaches z' (arXiv 2006.07733, eq. 2).
+    """|p/|p| - z'/|z'||^2 = 2 - 2 cos(p, z'); no gradient reaches z' (arXiv 2006.07733).
 
     Args:
       predictions: [N, D].
@@ -104,7 +104,7 @@ def byol_loss(predictions: jax.Array, targets: jax.Array) -> jax.Array:
 
 
 def contrastive_loss(projections: jax.Array, temperature, axis_name: str | None = None):
-    """SimCLR's loss: find the other view among all others (arXiv 2002.05709, equation 1).
+    """SimCLR's loss: find the other view among all others (NT-Xent, arXiv 2002.05709).
 
     Args:
       projections: [2N, D], N of view 1 and then N of view 2.
@@ -127,7 +127,7 @@ def contrastive_loss(projections: jax.Array, temperature, axis_name: str | None 
 
 
 def target_decay(step: jax.Array, total_steps: int, base, schedule: str = "cosine") -> jax.Array:
-    """tau_k = 1 - (1 - base)(cos(pi k / K) + 1) / 2, or always `base` (arXiv 2006.07733, sec. 3.2).
+    """tau_k = 1 - (1 - base)(cos(pi k / K) + 1) / 2, or always `base` (arXiv 2006.07733).
 
     Args:
       step: k, from 0.

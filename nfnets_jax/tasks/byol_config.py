@@ -17,7 +17,7 @@ def _mlp_fields() -> Fields:
 
 
 def _view_fields(blur: float, solarize: float) -> Fields:
-    """Table 6 of arXiv 2006.07733 as in the released code; the two views differ in two numbers."""
+    """As in the released configuration of arXiv 2006.07733; the views differ in two numbers."""
     return {
         "flip_probability": number(0.5, 0, 1),
         "jitter_probability": number(0.8, 0, 1),

@@ -1,4 +1,4 @@
-"""Linear evaluation: a linear classifier on a frozen encoder (arXiv 2006.07733, section 4.1).
+"""Linear evaluation: a linear classifier on a frozen encoder (arXiv 2006.07733).
 
 One classifier for each learning rate is trained at once, on the same features: a population of
 members that share the encoder's forward pass. The best on the evaluation split is then evaluated,
