@@ -209,14 +209,16 @@ def _jitter(planes: Sequence[jax.Array], u: dict, spec: ViewSpec) -> list[jax.Ar
     strengths = dict(brightness=spec.brightness, contrast=spec.contrast,
                      saturation=spec.saturation * is_color, hue=spec.hue * is_color)
     names = [name for name, strength in strengths.items() if strength > 0]
+    if not names:
+        return list(planes)
     changes = {name: strengths[name] * (2.0 * u[name] - 1.0) for name in names}
     order = jnp.argsort(jnp.stack([u[f"place_{i}"] for i in range(len(names))], -1), axis=-1)
     is_jittered = u["jitter"] < spec.jitter_probability
-    for place in range(len(names)):
-        chosen = {name: _per_plane(is_jittered & (order[:, place] == i))
-                  for i, name in enumerate(names)}
+
+    def apply_one(planes, place):
+        chosen = {name: _per_plane(is_jittered & (place == i)) for i, name in enumerate(names)}
         change = {name: jnp.where(chosen[name], _per_plane(changes[name]), 0.0) for name in names}
-        results = list(planes)
+        results = planes
         if "brightness" in names:
             results = [x + change["brightness"] for x in results]
         if "contrast" in names:
@@ -224,14 +226,17 @@ def _jitter(planes: Sequence[jax.Array], u: dict, spec: ViewSpec) -> list[jax.Ar
             results = [x + change["contrast"] * (x - m)
                        for x, m in zip(results, means, strict=True)]
         if "saturation" in names:
-            results = jax.tree.map(
-                lambda a, b, c=chosen["saturation"]: jnp.where(c, a, b),
-                adjust_saturation(planes, 1.0 + change["saturation"]), results)
+            adjusted = adjust_saturation(planes, 1.0 + change["saturation"])
+            results = [jnp.where(chosen["saturation"], a, b)
+                       for a, b in zip(adjusted, results, strict=True)]
         if "hue" in names:
-            results = jax.tree.map(lambda a, b, c=chosen["hue"]: jnp.where(c, a, b),
-                                   adjust_hue(planes, change["hue"]), results)
-        planes = [jnp.clip(x, 0.0, 1.0) for x in results]
-    return planes
+            adjusted = adjust_hue(planes, change["hue"])
+            results = [jnp.where(chosen["hue"], a, b)
+                       for a, b in zip(adjusted, results, strict=True)]
+        return [jnp.clip(x, 0.0, 1.0) for x in results], None
+
+    # As a loop, because XLA on CPUs would compute a place again for each use of its result.
+    return jax.lax.scan(apply_one, list(planes), order.T)[0]
 
 
 def adjust_saturation(planes: Sequence[jax.Array], factor: jax.Array) -> list[jax.Array]:

@@ -23,8 +23,9 @@ def conv(
 ) -> jax.Array:
     """Convolves images with a kernel; every convolution of this library goes through here.
 
-    On a CPU grouped convolutions are written in another way, because XLA's own take 10 to 100
-    times as long there (`python -m benchmarks.grouped_conv`).
+    On a CPU grouped convolutions, and those of images smaller than the kernel, are written in
+    another way, because XLA's own take 10 to 100 times as long there
+    (`python -m benchmarks.grouped_conv`).
 
     Args:
       inputs: float [N, H, W, C].
@@ -36,9 +37,13 @@ def conv(
     Returns:
       [N, H_out, W_out, C_out], of the dtype of `inputs`.
     """
-    if groups == 1:
+    # Either way round: where the output is smaller than the kernel, the gradient's convolution is.
+    is_small = any(-(-size // stride) < length > 1
+                   for size, length in zip(inputs.shape[1:3], kernel.shape, strict=False))
+    if groups == 1 and not is_small:
         return _convolve(inputs, kernel, stride, padding)
-    on_cpu = _convolve_each_group if groups <= _MAX_SPLIT else _convolve_by_patches
+    by_patches = is_small or groups > _MAX_SPLIT
+    on_cpu = _convolve_by_patches if by_patches else _convolve_each_group
     return jax.lax.platform_dependent(
         inputs,
         kernel,
@@ -86,6 +91,37 @@ def _convolve_by_patches(inputs, kernel, stride, padding, groups):
     matrices = kernel.reshape(-1, groups, channels // groups).transpose(1, 0, 2)
     outputs = (patches @ matrices).transpose(1, 0, 2)
     return outputs.reshape(count, height, width, channels)
+
+
+def max_pool(inputs: jax.Array, size: int, stride: int, padding: str = "SAME") -> jax.Array:
+    """The largest value of each window of size x size, for each channel.
+
+    On a CPU as comparisons of shifted images, because XLA's own gradient takes several times as
+    long there. Either way the gradient goes to the first of equal values.
+
+    Args:
+      inputs: float [N, H, W, C].
+      size: of the window.
+      stride: in both directions.
+      padding: 'SAME' or 'VALID'.
+    """
+    def shifted(x):
+        for axis in (2, 1):
+            before, after = jax.lax.padtype_to_pads(
+                (x.shape[axis],), (size,), (stride,), padding)[0]
+            pads = [(before, after) if i == axis else (0, 0) for i in range(4)]
+            x = jnp.pad(x, pads, constant_values=-jnp.inf)
+            stop = (x.shape[axis] - size) // stride * stride + 1
+            parts = [jax.lax.slice_in_dim(x, i, i + stop, stride, axis) for i in range(size)]
+            x = parts[0]
+            for part in parts[1:]:
+                x = jnp.where(x >= part, x, part)
+        return x
+
+    return jax.lax.platform_dependent(
+        inputs, cpu=shifted,
+        default=lambda x: hk.max_pool(
+            x, (1, size, size, 1), (1, stride, stride, 1), padding))
 
 
 def symmetric_padding(kernel_size: int, stride: int) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -13,7 +13,7 @@ from nfnets_jax.nets import blocks
 from nfnets_jax.nets.activations import activation as find_activation
 from nfnets_jax.nets.activations import gamma
 from nfnets_jax.nets.branches import BlockPlan, expected_variances
-from nfnets_jax.nets.conv import symmetric_padding
+from nfnets_jax.nets.conv import max_pool, symmetric_padding
 from nfnets_jax.nets.layers import EfficientChannelAttention, SqueezeExcite, tag
 from nfnets_jax.nets.normalization import make_norm
 from nfnets_jax.nets.scan import apply_scanned
@@ -189,7 +189,7 @@ class ResNet(hk.Module):
             if self.padding == "symmetric":
                 padding, border = "VALID", symmetric_padding(3, 2)
                 x = jnp.pad(x, ((0, 0), *border, (0, 0)), constant_values=-jnp.inf)
-            x = hk.max_pool(x, (1, 3, 3, 1), (1, 2, 2, 1), padding)
+            x = max_pool(x, 3, 2, padding)
         return tag("stem", x)
 
     @hk.transparent

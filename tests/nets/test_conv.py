@@ -1,11 +1,13 @@
-"""The grouped convolutions of the CPU against XLA's own, with both gradients."""
+"""What is written another way on CPUs, against XLA's own, with gradients."""
 
+import haiku as hk
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from nfnets_jax.nets import conv as conv_lib
+from nfnets_jax.nets.conv import conv, max_pool
 
 
 @pytest.mark.parametrize("groups, channels, outputs", [(2, 8, 6), (3, 9, 12), (16, 32, 16)])
@@ -40,3 +42,44 @@ def test_other_platforms_get_xlas_own():
         jax.jit(lambda x, w: conv_lib.conv(x, w, groups=16)), platforms=["tpu"])(x, w)
     assert "feature_group_count = 16" in exported.mlir_module()
     assert "dot_general" not in exported.mlir_module()
+
+
+@pytest.mark.parametrize("size", [(2, 2), (1, 1), (2, 3), (1, 4)])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("padding", ["SAME", ((1, 1), (1, 1))])
+def test_convolutions_of_images_smaller_than_the_kernel_are_xlas(size, stride, padding):
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(3, *size, 5)), jnp.float32)
+    w = jnp.asarray(rng.normal(size=(3, 3, 5, 4)), jnp.float32)
+
+    def with_gradients(function):
+        def loss(x, w):
+            return jnp.sum(jnp.sin(function(x, w)))
+        return function(x, w), *jax.grad(loss, argnums=(0, 1))(x, w)
+
+    ours = with_gradients(lambda x, w: conv(x, w, stride, padding))
+    xlas = with_gradients(lambda x, w: jax.lax.conv_general_dilated(
+        x, w, (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")))
+    for a, b in zip(ours, xlas, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(8, 9), (7, 7), (1, 3)])
+@pytest.mark.parametrize("padding", ["SAME", "VALID"])
+def test_max_pool_and_its_gradient_are_xlas_also_where_values_are_equal(size, padding):
+    rng = np.random.default_rng(0)
+    if padding == "VALID":
+        size = tuple(max(3, s) for s in size)
+    x = jnp.asarray(rng.integers(-2, 3, (3, *size, 5)), jnp.float32)
+    weights = jnp.asarray(rng.normal(size=1000), jnp.float32)
+
+    def with_gradient(function):
+        def loss(x):
+            y = function(x)
+            return jnp.sum(y * weights[:y.size].reshape(y.shape))
+        return function(x), jax.grad(loss)(x)
+
+    ours = with_gradient(lambda x: max_pool(x, 3, 2, padding))
+    xlas = with_gradient(lambda x: hk.max_pool(x, (1, 3, 3, 1), (1, 2, 2, 1), padding))
+    np.testing.assert_array_equal(ours[0], xlas[0])
+    np.testing.assert_allclose(ours[1], xlas[1], atol=1e-6)
