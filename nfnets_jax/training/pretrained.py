@@ -66,13 +66,16 @@ def load_encoder(config: Mapping[str, Any]) -> Encoder:
 
 def _from_file(path: str, network: dict[str, Any]) -> Encoder:
     from nfnets_jax import weights
+    from nfnets_jax.nets import architectures
 
     name = network.pop("name")
     try:
-        loaded = weights.load(path, network=name, **network)
+        if architectures.find(name).block == "bn_v1":
+            params, state = weights.load_byol(path, name, **network)
+            return Encoder(params["encoder"], state["encoder"])
+        return Encoder(*map(without_classifier, weights.load(path, network=name, **network)))
     except (ValueError, OSError) as error:
         raise ConfigError(f"pretrained.weights={path!r}: {error}") from None
-    return Encoder(*map(without_classifier, loaded[:2]))
 
 
 def _from_run(workdir: str, checkpoint: str) -> Encoder:

@@ -29,6 +29,29 @@ class Named:
         self.name = name
 
 
+class Module:
+    """A module that a pickle of dill's names; nothing is imported."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str):
+        self.name = name
+
+
+class RecordType:
+    """A class of named tuples that a pickle of dill's describes; its objects become dicts."""
+
+    __slots__ = ("fields",)
+
+    def __init__(self, fields: tuple[str, ...]):
+        self.fields = fields
+
+    def new(self, values: tuple) -> dict[str, Any]:
+        if len(values) != len(self.fields):
+            raise TypeError
+        return dict(zip(self.fields, values, strict=True))
+
+
 class OrderedMapping(dict):
     """A dict whose pickle may attach attributes, which are dropped."""
 
@@ -113,6 +136,49 @@ def _mapping(file: BinaryIO, items: Any = None) -> OrderedMapping:
     return OrderedMapping(items or {})
 
 
+def _import_module(file: BinaryIO, name: Any) -> Module:
+    del file
+    if not isinstance(name, str):
+        raise TypeError
+    return Module(name)
+
+
+def _get_attribute(file: BinaryIO, module: Any, name: Any) -> Named:
+    del file
+    if not isinstance(module, Module) or not isinstance(name, str):
+        raise TypeError
+    return check_name(f"{module.name}.{name}")
+
+
+def _record_type(file: BinaryIO, name: Any, fields: Any, module: Any, *rest: Any) -> RecordType:
+    del file, name, module, rest
+    if not isinstance(fields, tuple) or not all(isinstance(field, str) for field in fields):
+        raise TypeError
+    return RecordType(fields)
+
+
+def _create_array(file: BinaryIO, function: Any, arguments: Any, state: Any = None,
+                  attributes: Any = None) -> AnnouncedArray:
+    if not isinstance(function, Named) or not function.name.endswith("._reconstruct") or attributes:
+        raise TypeError
+    array = _announce_array(file, *arguments)
+    array.described = describe_array(state)
+    return array
+
+
+def check_name(full: str, known: Constructors | None = None) -> Named:
+    """Returns what stands for a name.
+
+    Raises:
+      ValueError: if the name is none of those that arrays need.
+    """
+    if full not in (CONSTRUCTORS if known is None else known) and full not in NAMES:
+        raise ValueError(
+            f"the pickle refers to {full!r}, which is refused: it is no array, dtype or dict, "
+            "and pickles can run what they refer to")
+    return Named(full)
+
+
 CONSTRUCTORS: Constructors = {
     "numpy.dtype": _dtype,
     "_codecs.encode": _encode,
@@ -121,7 +187,13 @@ CONSTRUCTORS: Constructors = {
     "haiku._src.data_structures.FlatMap": _mapping,
     "haiku._src.data_structures.frozendict": _mapping,
     "jax._src.array._reconstruct_array": _from_jax,
-    **{f"numpy.{core}.multiarray._reconstruct": _announce_array for core in ("core", "_core")},
+    "jax._src.device_array.reconstruct_device_array": _from_jax,
+    "dill._dill._import_module": _import_module,
+    "dill._dill._get_attr": _get_attribute,
+    "dill._dill._create_namedtuple": _record_type,
+    "dill._dill._create_array": _create_array,
+    **{f"numpy.{core}.{module}._reconstruct": _announce_array for core in ("core", "_core")
+       for module in ("multiarray", "_multiarray_umath")},
     **{f"numpy.{core}.multiarray.scalar": _scalar for core in ("core", "_core")},
     **{f"numpy.{core}.numeric._frombuffer": _from_buffer for core in ("core", "_core")},
 }

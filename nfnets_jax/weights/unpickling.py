@@ -17,12 +17,13 @@ from typing import Any, BinaryIO
 
 from nfnets_jax.weights.constructors import (
     CONSTRUCTORS,
-    NAMES,
     AnnouncedArray,
     Constructors,
     Named,
     OrderedMapping,
+    RecordType,
     StoredDType,
+    check_name,
     describe_array,
     with_byte_order,
 )
@@ -33,6 +34,7 @@ _MAX_INSTRUCTIONS = 5_000_000
 _MAX_WHOLE_NUMBER_BYTES = 16
 
 _MARK = object()
+
 
 def unpickle(
     file: BinaryIO,
@@ -166,12 +168,7 @@ class _Machine:
         raise IndexError
 
     def name(self, module: str, name: str) -> None:
-        full = f"{module}.{name}"
-        if full not in self.constructors and full not in NAMES:
-            raise ValueError(
-                f"the pickle refers to {full!r}, which is refused: it is no array, dtype or dict, "
-                "and pickles can run what they refer to")
-        self.stack.append(Named(full))
+        self.stack.append(check_name(f"{module}.{name}", self.constructors))
 
     def stack_global(self) -> None:
         name, module = self.stack.pop(), self.stack.pop()
@@ -186,6 +183,14 @@ class _Machine:
         if function.name not in self.constructors:
             raise ValueError(f"the pickle calls {function.name!r}, which is refused")
         self.stack.append(self.constructors[function.name](self.file, *arguments))
+
+    def new_object(self) -> None:
+        values, kind = self.stack.pop(), self.stack.pop()
+        if not isinstance(kind, RecordType):
+            self._refuse_instruction(pickle.NEWOBJ)
+        if not isinstance(values, tuple):
+            raise TypeError
+        self.stack.append(kind.new(values))
 
     def build(self) -> None:
         state, value = self.stack.pop(), self.stack[-1]
@@ -294,6 +299,7 @@ _INSTRUCTIONS: dict[bytes, Callable[[_Machine], None]] = {
     pickle.GLOBAL: lambda m: m.name(m.line(), m.line()),
     pickle.STACK_GLOBAL: _Machine.stack_global,
     pickle.REDUCE: _Machine.reduce,
+    pickle.NEWOBJ: _Machine.new_object,
     pickle.BUILD: _Machine.build,
     pickle.BINPERSID: _Machine.persistent_id,
 }
