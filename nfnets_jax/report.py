@@ -6,7 +6,8 @@
 
     signal_propagation    the three metrics of arXiv 2101.08692 for the config's network at
                           initialisation, block by block, beside the analytic prediction
-    curves                loss, accuracy and learning rate of a finished or running run
+    curves                loss, accuracy and learning rate of a finished or running run; of a
+                          pretraining run the probes and the signs of collapse too
 
     --config=FILE.py[:VARIANT], --config.FIELD=VALUE    as for nfnets_jax.train
     --images=data|noise   what is fed to the network: the training set, or N(0, 1) noise, which
@@ -79,15 +80,23 @@ def _signal_propagation(output: str) -> None:
 
 def _curves(output: str) -> None:
     command_line.require(workdir=_WORKDIR.value)
+    from nfnets_jax.analysis import embeddings
     from nfnets_jax.reports import curves
+    from nfnets_jax.reports import embeddings as embeddings_report
     from nfnets_jax.training import workdir
+    from nfnets_jax.training.metrics import read_metrics
 
     directory = workdir.expand(_WORKDIR.value)
-    workdir.read_config(directory)
+    is_pretraining = workdir.read_config(directory).get("task") == "byol"
+    plot = embeddings_report.plot_curves if is_pretraining else curves.plot
     try:
-        curves.plot(directory / "metrics.jsonl", output)
+        plot(directory / "metrics.jsonl", output)
     except (ValueError, FileNotFoundError):
         command_line.fail(f"--workdir={directory}: nothing has been logged yet")
+    measured = [r for r in read_metrics(directory / "metrics.jsonl") if "negative_cosine" in r]
+    if measured:
+        verdict = embeddings.verdict(measured[-1]) or "not collapsed"
+        print(f"step {measured[-1]['step']}: {verdict}")
 
 
 if __name__ == "__main__":

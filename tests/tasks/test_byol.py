@@ -222,7 +222,7 @@ def test_without_norm_it_collapses_and_says_so_and_with_batch_norm_it_learns():
     grid = mesh.make_mesh(devices=jax.devices()[:1])
     for variant, collapsed in (("none", True), ("batch", False)):
         config = digits.get_config(variant)
-        config.num_epochs = 8.0
+        config.num_epochs, config.schedule.warmup_epochs = 8.0, 1.35
         experiment = tasks.create(config_lib.check_config(config, 1))
         state, _, history = run(experiment, experiment.total_steps)
         metrics, remark = experiment.measure(state, {}, "test", grid)
