@@ -1,4 +1,4 @@
-"""Grouped convolutions on this machine: as the library writes them, and as XLA does.
+"""Grouped and very small convolutions on this machine: as the library writes them, and as XLA does.
 
     python -m benchmarks.grouped_conv [--json]
 
@@ -16,8 +16,9 @@ import numpy as np
 from benchmarks import timing
 from nfnets_jax.nets import conv as conv_lib
 
-# batch, pixels, channels, groups: of NFNet-F0 (groups of 128) and NF-RegNet-B0 (of 8), smaller.
-SHAPES = ((8, 16, 256, 2), (8, 8, 768, 6), (8, 32, 96, 12), (4, 14, 336, 42))
+# batch, pixels, channels, groups: of NFNet-F0 (groups of 128) and NF-RegNet-B0 (of 8), smaller, and
+# of the last stage of a ResNet-18 at 64 pixels.
+SHAPES = ((8, 16, 256, 2), (8, 8, 768, 6), (8, 32, 96, 12), (4, 14, 336, 42), (64, 2, 512, 1))
 
 
 def _xla(x, w, groups):
@@ -60,7 +61,7 @@ def main() -> None:
         rows[name] = timing.median(ratios), (
             f"x XLA's time over ours; {timing.median(between):.1f} ms, "
             f"{timing.median(around):.1f} ms")
-    timing.report("Grouped 3x3 convolutions, forward and both gradients", rows, args.json)
+    timing.report("3x3 convolutions, forward and both gradients", rows, args.json)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ class _SmallCopy(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def __init__(self, real: tfds.core.DatasetBuilder, splits, data_dir: str | os.PathLike):
         self.name, self.VERSION = real.name, real.version
         self._features, self._splits = real.info.features, splits
-        super().__init__(data_dir=data_dir, file_format="array_record")
+        super().__init__(
+            data_dir=data_dir, config=real.builder_config, file_format="array_record")
 
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(

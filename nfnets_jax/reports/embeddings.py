@@ -20,6 +20,9 @@ _PANELS = {
     "distance of the target network": ("target_distance",),
     "learning rate": ("learning_rate",),
 }
+# Those whose scale has an end; the lower end of the cosines is where they are.
+_LIMITS = {"accuracy of the probes": (0, 1.02), "spread of normalized embeddings": (0, 1.02),
+           "cosine of projections": (None, 1.02), "effective rank": (0, None)}
 
 
 def plot(features: np.ndarray, projections: np.ndarray, path: str | os.PathLike, title: str,
@@ -97,6 +100,9 @@ def plot_curves(metrics_path: str | os.PathLike, path: str | os.PathLike) -> Non
                 axes.axvspan(before["step"], record["step"], color=_ALARM, alpha=0.12, lw=0)
         axes.set_xlabel("step")
         axes.set_title(title)
+        axes.set_ylim(*_LIMITS.get(title, (None, None)))
+        if title == "cosine of projections":
+            axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
         axes.grid(alpha=0.3)
         axes.legend(frameon=False, fontsize=8)
     if measured and measured[-1]["negative_cosine"] > COLLAPSED_COSINE:
