@@ -49,7 +49,7 @@ FIELDS: Fields = {
     "objective": {
         "name": text("byol", ("byol", "simclr")),
         "use_predictor": boolean(True),
-        "temperature": number(0.1, 0, open_below=True),
+        "temperature": number(0.1, 0, open_below=True),  # of simclr, which has no target
     },
     "target": {
         "decay": number(0.996, 0, 1),

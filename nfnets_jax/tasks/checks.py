@@ -138,7 +138,7 @@ def check_dataset(name: str) -> data.DatasetInfo:
 
 def check_batch(config: dict[str, Any], device_count: int) -> None:
     """Refuses batches that do not divide into the devices and the slices of a step."""
-    slices = config["accumulation_steps"]
+    slices = config.get("accumulation_steps", 1)
     check_divides(config, "batch_size", device_count * slices, f"{device_count} devices" + (
         f" x {slices} accumulation steps" if slices > 1 else ""))
     check_divides(config, "evaluation_batch_size", device_count, f"{device_count} devices")

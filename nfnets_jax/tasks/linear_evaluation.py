@@ -26,7 +26,6 @@ FIELDS: Fields = {
     "num_epochs": number(80.0, 0, 1e6, open_below=True),
     "batch_size": integer(1024, 1, 2**20),
     "evaluation_batch_size": integer(1024, 1, 2**20),
-    "accumulation_steps": integer(1, 1, 1),
     "precision": text("float32", tuple(checks.POLICIES)),
     "network": checks.network_fields(checks.PRETRAINED),
     "pretrained": checks.PRETRAINED_FIELDS,
