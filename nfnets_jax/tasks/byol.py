@@ -20,11 +20,12 @@ import jmp
 import optax
 
 from nfnets_jax import data, nets, optim
-from nfnets_jax.analysis.embeddings import l2_normalize, relative_std
+from nfnets_jax.analysis.embeddings import relative_std
 from nfnets_jax.reports import embeddings as embeddings_report
-from nfnets_jax.tasks import byol_probes, lengths
+from nfnets_jax.tasks import byol_probes, inputs, lengths
 from nfnets_jax.tasks.byol_config import FIELDS as FIELDS
 from nfnets_jax.tasks.byol_config import check as check
+from nfnets_jax.tasks.byol_losses import byol_loss, contrastive_loss, target_decay
 from nfnets_jax.tasks.checks import POLICIES
 from nfnets_jax.tasks.gradients import mean_over_slices
 from nfnets_jax.tasks.task import Experiment, Hyper, Metrics, Task
@@ -87,57 +88,6 @@ class Functions(NamedTuple):
     task: Task
     features: Callable[[State, jax.Array], jax.Array]
     embed: Callable[[State, dict, jax.Array], tuple[jax.Array, jax.Array]]
-
-
-def byol_loss(predictions: jax.Array, targets: jax.Array) -> jax.Array:
-    """|p/|p| - z'/|z'||^2 = 2 - 2 cos(p, z'); no gradient reaches z' (arXiv 2006.07733).
-
-    Args:
-      predictions: [N, D].
-      targets: [N, D].
-
-    Returns:
-      [N], between 0 and 4.
-    """
-    targets = jax.lax.stop_gradient(targets)
-    return jnp.sum(jnp.square(l2_normalize(predictions) - l2_normalize(targets)), axis=-1)
-
-
-def contrastive_loss(projections: jax.Array, temperature, axis_name: str | None = None):
-    """SimCLR's loss: find the other view among all others (NT-Xent, arXiv 2002.05709).
-
-    Args:
-      projections: [2N, D], N of view 1 and then N of view 2.
-      temperature: that cosines are divided by.
-      axis_name: mapped axis over whose devices the other examples are collected.
-
-    Returns:
-      The mean over the device's own 2N anchors; among the candidates the anchor itself is missing.
-    """
-    z = l2_normalize(projections)
-    everyone, first = z, 0
-    if axis_name is not None:
-        everyone = jax.lax.all_gather(z, axis_name, tiled=True)
-        first = jax.lax.axis_index(axis_name) * len(z)
-    rows = first + jnp.arange(len(z))
-    partners = first + jnp.roll(jnp.arange(len(z)), len(z) // 2)
-    logits = z @ everyone.T / temperature
-    logits = jnp.where(jnp.arange(len(everyone)) == rows[:, None], -jnp.inf, logits)
-    return optax.softmax_cross_entropy_with_integer_labels(logits, partners).mean()
-
-
-def target_decay(step: jax.Array, total_steps: int, base, schedule: str = "cosine") -> jax.Array:
-    """tau_k = 1 - (1 - base)(cos(pi k / K) + 1) / 2, or always `base` (arXiv 2006.07733).
-
-    Args:
-      step: k, from 0.
-      total_steps: K.
-      base: tau_0.
-      schedule: 'cosine' or 'constant'.
-    """
-    if schedule == "constant":
-        return jnp.asarray(base, jnp.float32)
-    return 1.0 - (1.0 - base) * (jnp.cos(jnp.pi * step / total_steps) + 1.0) / 2.0
 
 
 def create_functions(
@@ -332,23 +282,8 @@ def create(config: dict[str, Any], process_index: int = 0, process_count: int = 
     on_host = augmentation["crop_on"] == "host"
     total_steps = lengths.count_steps(config)
     preprocess = functools.partial(data.normalize, mean=info.mean, std=info.std)
-    loading = dict(data_dir=dataset["data_dir"], process_index=process_index,
-                   process_count=process_count, num_threads=dataset["loader_threads"])
-
-    def train_batches(start_step: int):
-        crop = dict(random_resized_crop=True, num_views=2, crop_law="area",
-                    crop_min_area=augmentation["crop_min_area"]) if on_host else {}
-        return data.train_batches(
-            dataset["name"], split=dataset["train_split"], batch_size=config["batch_size"],
-            seed=config["seed"], start_step=start_step,
-            image_size=size if on_host else info.image_size, **crop, **loading)
-
-    def evaluation_batches(split: str):
-        return data.eval_batches(
-            dataset["name"], split=split, batch_size=config["evaluation_batch_size"],
-            image_size=dataset["evaluation_image_size"], crop=dataset["evaluation_crop"],
-            **loading)
-
+    train_batches = inputs.cropped_batches(config, process_index, process_count, num_views=2)
+    evaluation_batches = inputs.evaluation_batches(config, process_index, process_count)
     specs = [data.ViewSpec(crop_min_area=augmentation["crop_min_area"],
                            crop_max_area=augmentation["crop_max_area"], **augmentation[name])
              for name in ("view_1", "view_2")]

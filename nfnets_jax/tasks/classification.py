@@ -18,7 +18,7 @@ import jmp
 import optax
 
 from nfnets_jax import data, nets, optim
-from nfnets_jax.tasks import classification_figures, lengths
+from nfnets_jax.tasks import classification_figures, inputs, lengths
 from nfnets_jax.tasks.checks import POLICIES
 from nfnets_jax.tasks.classification_config import FIELDS as FIELDS
 from nfnets_jax.tasks.classification_config import check as check
@@ -248,12 +248,6 @@ def create(config: dict[str, Any], process_index: int = 0, process_count: int = 
             seed=config["seed"], start_step=start_step, image_size=dataset["image_size"],
             random_resized_crop=dataset["random_resized_crop"], **loading)
 
-    def evaluation_batches(split: str):
-        return data.eval_batches(dataset["name"], split=split,
-                                 batch_size=config["evaluation_batch_size"],
-                                 image_size=dataset["evaluation_image_size"],
-                                 crop=dataset["evaluation_crop"], **loading)
-
     hyper = {name: config["optimizer"][name]
              for name in ("learning_rate", "momentum", "weight_decay")}
     hyper["label_smoothing"] = config["label_smoothing"]
@@ -267,7 +261,7 @@ def create(config: dict[str, Any], process_index: int = 0, process_count: int = 
         total_steps=total_steps,
         examples_per_step=config["batch_size"],
         train_batches=train_batches,
-        evaluation_batches=evaluation_batches,
+        evaluation_batches=inputs.evaluation_batches(config, process_index, process_count),
         evaluation_split=dataset["evaluation_split"],
         best_metric="accuracy",
         figures={"signal_propagation": classification_figures.figure(

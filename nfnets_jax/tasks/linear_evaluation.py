@@ -16,7 +16,7 @@ import optax
 
 from nfnets_jax import data, nets, optim
 from nfnets_jax.config import Fields, boolean, integer, number, numbers, text
-from nfnets_jax.tasks import byol_config, checks, lengths
+from nfnets_jax.tasks import byol_config, checks, inputs, lengths
 from nfnets_jax.tasks.byol_probes import classification_sums
 from nfnets_jax.tasks.task import Experiment, Hyper, Measurement, Metrics, Task
 from nfnets_jax.training import pretrained
@@ -180,23 +180,6 @@ def create(config: dict[str, Any], process_index: int = 0, process_count: int = 
     names = tuple(f"lr_{rate:g}" for rate in rates)
     total_steps = lengths.count_steps(config)
     preprocess = functools.partial(data.normalize, mean=info.mean, std=info.std)
-    loading = dict(data_dir=dataset["data_dir"], process_index=process_index,
-                   process_count=process_count, num_threads=dataset["loader_threads"])
-
-    def train_batches(start_step: int):
-        crop = dict(random_resized_crop=True, crop_law="area",
-                    crop_min_area=augmentation["crop_min_area"]) if on_host else {}
-        return data.train_batches(
-            dataset["name"], split=dataset["train_split"], batch_size=config["batch_size"],
-            seed=config["seed"], start_step=start_step,
-            image_size=size if on_host else info.image_size, **crop, **loading)
-
-    def evaluation_batches(split: str):
-        return data.eval_batches(
-            dataset["name"], split=split, batch_size=config["evaluation_batch_size"],
-            image_size=dataset["evaluation_image_size"], crop=dataset["evaluation_crop"],
-            **loading)
-
     spec = data.ViewSpec(
         crop_min_area=augmentation["crop_min_area"], crop_max_area=augmentation["crop_max_area"],
         flip_probability=0.5 * augmentation["flip"], jitter_probability=0.0,
@@ -237,8 +220,8 @@ def create(config: dict[str, Any], process_index: int = 0, process_count: int = 
                "momentum": config["optimizer"]["momentum"]},
         total_steps=total_steps,
         examples_per_step=config["batch_size"],
-        train_batches=train_batches,
-        evaluation_batches=evaluation_batches,
+        train_batches=inputs.cropped_batches(config, process_index, process_count),
+        evaluation_batches=inputs.evaluation_batches(config, process_index, process_count),
         evaluation_split=dataset["evaluation_split"],
         best_metric="accuracy",
         figures={},
