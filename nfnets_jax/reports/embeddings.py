@@ -6,8 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from nfnets_jax.analysis.embeddings import COLLAPSED_COSINE
-from nfnets_jax.reports import figures
-from nfnets_jax.training.metrics import read_metrics
+from nfnets_jax.reports import curves, figures
 
 _ALARM = "tab:red"
 # Title of a panel -> the metrics in it.
@@ -75,39 +74,20 @@ def plot_curves(metrics_path: str | os.PathLike, path: str | os.PathLike) -> Non
     Raises:
       ValueError: if nothing has been logged yet, or the suffix names no format.
     """
-    records = read_metrics(metrics_path)
-    if not records:
-        raise ValueError(f"{metrics_path}: nothing has been logged yet")
-    panels = {title: names for title, names in _PANELS.items()
-              if any(name in record for record in records for name in names)}
-    columns = min(4, len(panels))
-    rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(4 * columns, 3.2 * rows), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False).reshape(-1)
-    for axes in grid[len(panels):]:
-        axes.axis("off")
+    curves.plot(metrics_path, path, _PANELS, _mark_collapse)
+
+
+def _mark_collapse(figure: Figure, by_title: dict, records: list[dict]) -> None:
     measured = [r for r in records if "negative_cosine" in r]
-    for axes, (title, names) in zip(grid, panels.items(), strict=False):
-        for name in names:
-            for kind in dict.fromkeys(record["kind"] for record in records):
-                points = [(r["step"], r[name]) for r in records if r["kind"] == kind and name in r]
-                if points:
-                    label = f"{kind} {name.replace('_', ' ')}" if len(names) > 1 else kind
-                    axes.plot(*zip(*points, strict=True), label=label, markersize=3,
-                              marker="o" if kind != "train" else None)
+    for title, axes in by_title.items():
         for before, record in zip([{"step": 0}, *measured], measured, strict=False):
             if record["negative_cosine"] > COLLAPSED_COSINE:
                 axes.axvspan(before["step"], record["step"], color=_ALARM, alpha=0.12, lw=0)
-        axes.set_xlabel("step")
-        axes.set_title(title)
         axes.set_ylim(*_LIMITS.get(title, (None, None)))
         if title == "cosine of projections":
             axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
-        axes.grid(alpha=0.3)
-        axes.legend(frameon=False, fontsize=8)
     if measured and measured[-1]["negative_cosine"] > COLLAPSED_COSINE:
         figure.suptitle("COLLAPSED: different images have the same projection", color=_ALARM)
-    figures.save(figure, path)
 
 
 def _normalize(x: np.ndarray) -> np.ndarray:

@@ -27,6 +27,7 @@ from nfnets_jax.tasks.byol_config import FIELDS as FIELDS
 from nfnets_jax.tasks.byol_config import check as check
 from nfnets_jax.tasks.byol_losses import byol_loss, contrastive_loss, target_decay
 from nfnets_jax.tasks.checks import POLICIES
+from nfnets_jax.tasks.evaluation import classification_sums
 from nfnets_jax.tasks.gradients import mean_over_slices
 from nfnets_jax.tasks.task import Experiment, Hyper, Metrics, Task
 from nfnets_jax.training.mesh import DATA, mean_over_devices
@@ -258,7 +259,7 @@ def create_functions(
         logits, _ = networks.probe.apply(
             state.params["probe"], state.network_state["probe"], None,
             evaluated_features(state, batch["image"]), False)
-        return byol_probes.classification_sums(logits, batch, "probe_loss")
+        return classification_sums(logits, batch, "probe_loss")
 
     def embed_batch(state: State, batch: dict, key: jax.Array):
         features, projections, _ = embed(

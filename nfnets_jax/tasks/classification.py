@@ -22,6 +22,7 @@ from nfnets_jax.tasks import classification_figures, inputs, lengths
 from nfnets_jax.tasks.checks import POLICIES
 from nfnets_jax.tasks.classification_config import FIELDS as FIELDS
 from nfnets_jax.tasks.classification_config import check as check
+from nfnets_jax.tasks.evaluation import classification_sums
 from nfnets_jax.tasks.gradients import mean_over_slices
 from nfnets_jax.tasks.task import Experiment, Hyper, Metrics, Task
 from nfnets_jax.training import pretrained
@@ -187,15 +188,7 @@ def create_task(
             (state.ema_params, state.ema_network_state) if ema_decay
             else (state.params, state.network_state))
         logits, _ = forward(params, network_state, None, batch["image"], is_training=False)
-        labels, mask = batch["label"], batch["mask"]
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-        correct = jnp.argmax(logits, axis=-1) == labels
-        metrics = {"loss": losses, "accuracy": correct, "count": jnp.ones_like(mask)}
-        if logits.shape[-1] > 10:
-            _, best = jax.lax.top_k(logits, 5)
-            metrics["top_5_accuracy"] = jnp.any(best == labels[:, None], axis=-1)
-        return jax.lax.psum({k: jnp.sum(jnp.where(mask > 0, v, 0.0)) for k, v in metrics.items()},
-                            DATA)
+        return classification_sums(logits, batch)
 
     return Task(init, step, evaluate)
 

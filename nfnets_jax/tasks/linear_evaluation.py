@@ -17,7 +17,7 @@ import optax
 from nfnets_jax import data, nets, optim
 from nfnets_jax.config import Fields, boolean, integer, number, numbers, text
 from nfnets_jax.tasks import byol_config, checks, inputs, lengths
-from nfnets_jax.tasks.byol_probes import classification_sums
+from nfnets_jax.tasks.evaluation import classification_sums
 from nfnets_jax.tasks.task import Experiment, Hyper, Measurement, Metrics, Task
 from nfnets_jax.training import pretrained
 from nfnets_jax.training.mesh import mean_over_devices
