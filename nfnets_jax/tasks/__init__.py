@@ -3,8 +3,12 @@
 A module of this package that is listed in `names()` offers
 
     FIELDS                                  the fields of its config, beside the loop's
+    HYPER                                   its traced scalars, and the field that holds each
     check(config, device_count) -> config   the checks that need more than one field
     create(config, process_index, process_count) -> Experiment
+    read_hyper(config) -> dict              the traced scalars of a checked config
+
+The members of a population share everything but the fields of `HYPER` and the seed.
 """
 
 import importlib

@@ -1,6 +1,8 @@
 """A task is three pure functions; an experiment is a task with its data and its numbers."""
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -42,6 +44,24 @@ class Measurement(NamedTuple):
     remark: str | None = None
 
 
+class Resident(NamedTuple):
+    """A data set that is small enough to stay on the devices.
+
+    Many steps can then be made in one program, without a word from the host. Batch k is that of
+    `Experiment.train_batches`.
+
+    Attributes:
+      arrays: tree of NumPy arrays, the whole training split.
+      draw: `(seed, start, stop) -> tree` of NumPy arrays [stop - start, batch, ...]: what says which
+        examples the steps start, ..., stop - 1 of a run with this seed are made with.
+      batch: `(arrays, drawn) -> batch`, where `drawn` are one step's rows of `draw`; traced.
+    """
+
+    arrays: Any
+    draw: Callable[[int, int, int], Any]
+    batch: Callable[[Any, Any], Batch]
+
+
 class Experiment(NamedTuple):
     """A task with all that the training loop needs to run it.
 
@@ -55,8 +75,7 @@ class Experiment(NamedTuple):
         with that step's batch.
       evaluation_batches: `split -> iterator` over padded host batches of this process.
       evaluation_split: the split that is evaluated during training.
-      best_metric: name of the evaluation metric (larger is better) that picks the best
-        checkpoint.
+      best_metric: name of the evaluation metric that picks the best checkpoint.
       figures: name -> `(state, path) -> measurements`, a function that draws one picture of a
         state and returns what it shows; each is drawn at initialisation and at the end. The
         state's leaves are numpy arrays. None says that there was nothing to draw.
@@ -69,6 +88,13 @@ class Experiment(NamedTuple):
         that choose on one split and report another; `evaluate(split)` gives a split's means.
       plot_curves: `(metrics file, path)`, draws the learning curves of a run; None for those that
         every task has.
+      best_is_smallest: whether smaller values of `best_metric` are better.
+      splits: what the evaluations of a sweep are called, 'train', 'valid' or 'test', and the split
+        that each stands for; empty for `evaluation_split` alone, as 'test'.
+      resident: the training data, where they are small enough to stay on the devices.
+      chance_loss: of a model that has learned nothing, log K for K classes; None if there is none.
+      exact_step_loss: whether the metric `loss` of a step is the whole objective, as in a
+        simulation, and not an estimate from one batch.
     """
 
     task: Task
@@ -84,3 +110,20 @@ class Experiment(NamedTuple):
     measure: Callable[..., Measurement] | None = None
     conclude: Callable[..., tuple[str, Measurement]] | None = None
     plot_curves: Callable[[Any, Any], None] | None = None
+    best_is_smallest: bool = False
+    splits: Mapping[str, str] = MappingProxyType({})
+    resident: Resident | None = None
+    chance_loss: float | None = None
+    exact_step_loss: bool = False
+
+
+def read_hyper(config: Mapping[str, Any], fields: Mapping[str, str]) -> dict[str, float]:
+    """The traced scalars of a checked config.
+
+    Args:
+      config: checked.
+      fields: name of the scalar -> path of its field, such as `optimizer.learning_rate`; the `HYPER`
+        of a task's module.
+    """
+    return {name: functools.reduce(lambda level, key: level[key], path.split("."), config)
+            for name, path in fields.items()}
