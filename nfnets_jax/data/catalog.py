@@ -17,7 +17,8 @@ class DatasetInfo:
       image_size: side of the square images in pixels; None where sizes differ (ImageNet).
       splits: the names of this library, each with the TFDS split it stands for.
       mean: mean of each channel over the training images, in pixel values 0 .. 255.
-      std: standard deviation of each channel, in the same unit.
+      std: standard deviation of each channel, in the same unit, or what a set's own recipe divides
+        by instead.
     """
 
     name: str
@@ -39,6 +40,16 @@ _DATASETS = {
     dataset.name: dataset
     for dataset in (
         DatasetInfo("digits", 10, 1, 8, _TRAIN_TEST, mean=(73.2927,), std=(90.1217,)),
+        # Inputs are the digits' own values over 16, less their mean.
+        DatasetInfo(
+            "digits_permuted",
+            10,
+            1,
+            8,
+            {"train": "train", "train_noisy": "train_noisy", "test": "test"},
+            mean=(73.2198,),
+            std=(240.0,),
+        ),
         DatasetInfo("mnist", 10, 1, 28, _TRAIN_TEST, _scaled(0.1307), _scaled(0.3081)),
         DatasetInfo(
             "cifar10",

@@ -27,7 +27,7 @@ def resolve_data_dir(data_dir: str | os.PathLike | None) -> Path:
 def open_builder(
     name: str, data_dir: str | os.PathLike | None = None
 ) -> tfds.core.DatasetBuilder:
-    """Opens the newest version of the set `name` under `data_dir`; writes `digits` if missing.
+    """Opens the newest version of the set `name` under `data_dir`; writes the digits if missing.
 
     Raises:
       ValueError: unknown name, or the files are in a format without random access.
@@ -38,9 +38,9 @@ def open_builder(
     try:
         builder = _find(name, root)
     except tfds.core.DatasetNotFoundError as error:
-        if name != "digits":
+        if name not in digits.BUILDERS:
             raise FileNotFoundError(_missing_message(name, root)) from error
-        digits.prepare(root)
+        digits.prepare(name, root)
         builder = _find(name, root)
     if file_adapters.FileFormat.ARRAY_RECORD not in builder.info.available_file_formats():
         raise ValueError(

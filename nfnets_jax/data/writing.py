@@ -77,7 +77,7 @@ def write_dataset(
                     f"label={label} of example {key} of split {split!r} is not a class of "
                     f"{name!r}; use 0 .. {num_classes - 1}"
                 )
-    real = digits.Digits if name == "digits" else tfds.builder_cls(name)
+    real = digits.BUILDERS.get(name) or tfds.builder_cls(name)
     builder = _SmallCopy(real(data_dir=data_dir), splits, data_dir)
     if builder.data_path.exists():
         raise ValueError(f"{builder.data_path} is there already; choose another data_dir")

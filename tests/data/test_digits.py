@@ -1,4 +1,4 @@
-"""The embedded data set: its contents, and its preparation under bad conditions."""
+"""The embedded data sets: their contents, and their preparation under bad conditions."""
 
 import os
 import subprocess
@@ -25,6 +25,25 @@ def test_pixels_and_labels_are_scikit_learns(data_dir, split, rows):
     np.testing.assert_array_equal(batch["label"], bunch.target[rows])
 
 
+def test_permuted_pixels_and_labels_are_those_of_the_recipe(data_dir):
+    bunch, random = datasets.load_digits(), np.random.RandomState(0)
+    order = random.permutation(1797)
+    redrawn = random.randint(0, 10, 204)
+    expected = {
+        "train": (order[:1024], bunch.target[order[:1024]]),
+        "train_noisy": (order[:1024], np.append(redrawn, bunch.target[order[204:1024]])),
+        "test": (order[1024:], bunch.target[order[1024:]]),
+    }
+    assert list(data.info("digits_permuted").splits) == list(expected)
+    for split, (rows, labels) in expected.items():
+        (batch,) = data.eval_batches(
+            "digits_permuted", split=split, image_size=8, batch_size=len(rows), data_dir=data_dir)
+        np.testing.assert_array_equal(batch["image"][..., 0], 15 * bunch.images[rows])
+        np.testing.assert_array_equal(batch["label"], labels)
+    # A redrawn label is the true one by chance, 1 time in 10.
+    assert 170 < np.sum(redrawn != bunch.target[order[:204]]) < 204
+
+
 _COUNT = """
 import sys
 from nfnets_jax import data
@@ -41,7 +60,7 @@ def die_half_way(self, images, labels):
             os._exit(9)
         yield key, example
 digits.Digits._generate_examples = die_half_way
-digits.prepare(sys.argv[1])
+digits.prepare("digits", sys.argv[1])
 """
 
 
@@ -81,9 +100,9 @@ def test_a_lost_race_is_no_error(tmp_path, monkeypatch):
     def overtaken(self, images, labels):
         if not (tmp_path / "digits" / "1.0.0").exists():
             monkeypatch.setattr(digits.Digits, "_generate_examples", generate)
-            digits.prepare(tmp_path)
+            digits.prepare("digits", tmp_path)
         yield from generate(self, images, labels)
 
     monkeypatch.setattr(digits.Digits, "_generate_examples", overtaken)
-    digits.prepare(tmp_path)
+    digits.prepare("digits", tmp_path)
     assert data.num_examples("digits", split="test", data_dir=tmp_path) == 360
