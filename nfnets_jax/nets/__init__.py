@@ -1,4 +1,4 @@
-"""Haiku networks: NF-ResNets, NF-RegNets, NFNets, and their baselines with and without norms."""
+"""Haiku networks: NF-ResNets, NF-RegNets, NFNets, their baselines, and fully connected ones."""
 
 from nfnets_jax.nets.activations import (
     activation,
@@ -13,7 +13,7 @@ from nfnets_jax.nets.expectation import expected_variance
 from nfnets_jax.nets.heads import create_mlp
 from nfnets_jax.nets.layers import EfficientChannelAttention, SqueezeExcite, StochasticDepth, tag
 from nfnets_jax.nets.normalization import NORMS, make_norm
-from nfnets_jax.nets.registry import create, defaults, image_sizes, total_stride
+from nfnets_jax.nets.registry import create, defaults, image_sizes, is_tagged, total_stride
 from nfnets_jax.nets.resnet import ResNet
 from nfnets_jax.nets.weight_standardization import WSConv2D, standardize
 
@@ -34,6 +34,7 @@ __all__ = (
     "gamma",
     "gamma_by_quadrature",
     "image_sizes",
+    "is_tagged",
     "make_norm",
     "moments_by_quadrature",
     "names",

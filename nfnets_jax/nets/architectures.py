@@ -71,11 +71,13 @@ class Architecture(NamedTuple):
     """One network.
 
     Attributes:
-      block: kind of residual block, one of `BLOCKS`.
-      branch: kind of residual branch: 'resnet', 'regnet' or 'nfnet'.
+      block: kind of residual block, one of `BLOCKS`; 'none' without.
+      branch: kind of residual branch: 'resnet', 'regnet' or 'nfnet'; 'none' without.
       values: arguments that differ from the defaults of its kinds.
       image_sizes: pixels of (training, test) images.
       module_name: of the Haiku module, the first part of every parameter's name.
+      family: which module builds it: 'resnet' for all that has stages of convolutional blocks, or
+        'mlp'.
     """
 
     block: str
@@ -83,6 +85,7 @@ class Architecture(NamedTuple):
     values: dict[str, Any]
     image_sizes: tuple[int, int]
     module_name: str
+    family: str = "resnet"
 
 
 def names() -> list[str]:
@@ -103,6 +106,7 @@ def names() -> list[str]:
     listed += [f"timm_nf_regnet_b{k}" for k in range(6)]
     listed += [f"timm_nfnet_{size}" for size in (*_NFNETS, "l0")]
     listed += [f"timm_eca_nfnet_{size}" for size in _TIMM_LIGHT]
+    listed += ["mlp"]
     return sorted(listed)
 
 
@@ -261,6 +265,10 @@ def _timm_light(gate: str, size: str) -> Architecture:
     return base._replace(values=values, image_sizes=image_sizes)
 
 
+def _mlp() -> Architecture:
+    return Architecture("none", "none", {}, (8, 8), "mlp", family="mlp")
+
+
 _BLOCK = "(nf|skipinit|fixup|bn|bn_v1|plain)"
 _PATTERNS = (
     (rf"{_BLOCK}_(se)?resnet(\d+)", _resnet),
@@ -276,4 +284,5 @@ _PATTERNS = (
     (r"timm_nfnet_(f[0-7])", _timm_nfnet),
     (r"timm_()nfnet_(l0)", _timm_light),
     (r"timm_(eca)_nfnet_(l[0-3])", _timm_light),
+    (r"mlp", _mlp),
 )

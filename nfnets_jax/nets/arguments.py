@@ -10,6 +10,7 @@ import numpy as np
 from nfnets_jax.naming import nearest
 from nfnets_jax.nets.activations import activation_names
 from nfnets_jax.nets.conv import INITIALIZATION_GAINS
+from nfnets_jax.nets.mlp import DENSE_INITIALIZERS
 from nfnets_jax.nets.normalization import NORMS
 
 # Name of a stem -> the factor by which it reduces the height and the width.
@@ -104,10 +105,13 @@ RULES = dict(
     cross_replica_axis=_AXIS,
 )
 
+# Of networks without convolutions.
+DENSE_RULES = {**RULES, "weight_init": _choice(*DENSE_INITIALIZERS)}
 
-def check(argument: str, value: Any) -> None:
+
+def check(argument: str, value: Any, rules: Mapping[str, Rule] = RULES) -> None:
     """Raises a ValueError that names the argument, its value and what is allowed."""
-    rule = RULES[argument]
+    rule = rules[argument]
     if not rule.accepts(value):
         raise ValueError(f"{argument}={value!r} is not allowed; it must be {rule.allowed}")
 
@@ -125,10 +129,18 @@ def resolve(name: str, defaults: Mapping[str, Any], overrides: Mapping[str, Any]
                 f"network {name!r} has no argument {argument!r}; "
                 f"nearest: {nearest(argument, defaults)}"
             )
-        check(argument, value)
+        check(argument, value, RULES if "stem" in defaults else DENSE_RULES)
     # A NumPy scalar would impose its own precision on what it is multiplied with.
     plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in overrides.items()}
     resolved = {**defaults, **plain}
+    if "stem" in resolved:
+        _check_stages(resolved)
+    if resolved["activation"] == "glu":
+        _check_glu(name, resolved)
+    return resolved
+
+
+def _check_stages(resolved: Mapping[str, Any]) -> None:
     stages = [tuple(resolved[argument]) for argument in ("widths", "depths", "strides")]
     if len({len(stage) for stage in stages}) > 1:
         raise ValueError(
@@ -144,9 +156,6 @@ def resolve(name: str, defaults: Mapping[str, Any], overrides: Mapping[str, Any]
         raise ValueError(
             f"stem_width={resolved['stem_width']} is not allowed with stem='nfnet', whose first "
             "convolution has an eighth of it; use a multiple of 8")
-    if resolved["activation"] == "glu":
-        _check_glu(name, resolved)
-    return resolved
 
 
 def _check_glu(name: str, values: Mapping[str, Any]) -> None:
@@ -155,7 +164,7 @@ def _check_glu(name: str, values: Mapping[str, Any]) -> None:
         raise ValueError(
             "activation='glu' is not allowed with FixUp, whose blocks end in an activation: it "
             "would halve their channels")
-    if "expansion" in values:
+    if "expansion" in values or "stem" not in values:
         raise ValueError(f"activation='glu' is not allowed in {name}: it halves the channels")
     inner = 4 if values["bottleneck"] else 1
     for argument, width in [("stem_width", values["stem_width"])] + [

@@ -57,13 +57,15 @@ def expected_variance(
       average_variance: of the stem's output and of each block's.
       average_squared_mean: likewise.
       residual_variance: of each block's branch.
-      Or None where no closed form is known: for fixup and bn_v1; without a norm unless as said
-      above and for a known stem; for bn with squeeze-and-excite, weight standardization, another
-        norm, glu or log_softmax.
+      Or None where no closed form is known: for fixup, bn_v1 and fully connected networks; without
+        a norm unless as said above and for a known stem; for bn with squeeze-and-excite, weight
+        standardization, another norm, glu or log_softmax.
 
     Raises:
       ValueError: as `create`.
     """
+    if not registry.is_tagged(name):
+        return None
     block, plan, values = registry.resolve_plan(name, overrides)
     activation = values["activation"]
     if block == "nf" and values["weight_standardization"]:

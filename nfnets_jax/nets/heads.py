@@ -11,11 +11,14 @@ from nfnets_jax.nets.weight_standardization import standardize
 class Linear(hk.Module):
     """Linear layer, with or without weight standardization; parameters `w` and `b`.
 
-    Parameters are float32 and the product is computed in the dtype of the input. The weights
-    start as Haiku's, N(0, 1 / fan_in) truncated at two standard deviations.
+    Parameters are float32 and the product is computed in the dtype of the input. Unless told
+    otherwise the weights start as Haiku's, N(0, 1 / fan_in) truncated at two standard deviations.
     """
 
-    def __init__(self, size: int, with_bias: bool, weight_standardization: bool, name: str):
+    def __init__(
+        self, size: int, with_bias: bool, weight_standardization: bool = False,
+        w_init: hk.initializers.Initializer | None = None, *, name: str,
+    ):
         """Sets the hyperparameters.
 
         Args:
@@ -23,17 +26,19 @@ class Linear(hk.Module):
           with_bias: whether a bias, initially zero, is added.
           weight_standardization: whether each output's weights get mean 0 and norm 1 first; see
             `standardize`.
+          w_init: initializer of the weights.
           name: of the module.
         """
         super().__init__(name=name)
         self.size = size
         self.with_bias = with_bias
         self.weight_standardization = weight_standardization
+        self.w_init = w_init
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Maps [N, I] to [N, size], of the same dtype."""
         fan_in = inputs.shape[-1]
-        w_init = hk.initializers.TruncatedNormal(fan_in**-0.5)
+        w_init = self.w_init or hk.initializers.TruncatedNormal(fan_in**-0.5)
         w = hk.get_parameter("w", (fan_in, self.size), jnp.float32, init=w_init)
         if self.weight_standardization:
             w = standardize(w, jnp.ones(self.size))

@@ -41,6 +41,15 @@ def tag(name: str, value: jax.Array) -> jax.Array:
     return Tag(name)(value)
 
 
+def check_images(images: jax.Array) -> None:
+    """Raises a ValueError unless images are a floating-point array of rank 4."""
+    if images.ndim != 4 or not jnp.issubdtype(images.dtype, jnp.floating):
+        raise ValueError(
+            "images must be a floating-point array [N, H, W, C]; received "
+            f"{images.dtype} {list(images.shape)}"
+        )
+
+
 class SqueezeExcite(hk.Module):
     """Gate of each channel, computed from the spatial means of all channels (arXiv 1709.01507).
 

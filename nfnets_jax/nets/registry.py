@@ -1,7 +1,8 @@
 """Networks by name."""
 
+import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import haiku as hk
@@ -9,6 +10,7 @@ import jax
 
 from nfnets_jax.nets import architectures, arguments, branches
 from nfnets_jax.nets.branches import BlockPlan, Branch
+from nfnets_jax.nets.mlp import FullyConnected
 from nfnets_jax.nets.resnet import ResNet
 
 # Of the authors' released code, except that dropout and stochastic depth of the ResNets are off
@@ -67,6 +69,7 @@ _BRANCH_DEFAULTS = {
     "regnet": dict(head_width=0, expansion=2.25, group_size=8),
     "nfnet": dict(head_width=0, expansion=0.5, group_size=128, use_two_convs=True),
 }
+_MLP_DEFAULTS = dict(widths=(64,), activation="relu", weight_init="he")
 # The arguments that `ResNet` takes itself; the others go to its blocks or make its plan.
 _SHARED = (
     "stem", "stem_width", "head_width", "activation", "dropout_rate", "stochastic_depth_rate",
@@ -104,10 +107,15 @@ def defaults(name: str) -> dict[str, Any]:
     which batch statistics are averaged. bn: norm_order, 'norm_act' for normalization, activation,
     convolution or 'act_norm'. bn_v1: last_scale_init, of the last norm of each branch.
 
+    mlp: widths, of the hidden layers; activation; weight_init, of the hidden layers 'he'
+    N(0, 2 / fan_in), 'lecun' N(0, 1 / fan_in) or 'orthogonal'.
+
     Raises:
       ValueError: if the name is unknown.
     """
     found = architectures.find(name)
+    if found.family == "mlp":
+        return dict(_MLP_DEFAULTS)
     shared = dict(
         activation="relu", dropout_rate=0.0, stochastic_depth_rate=0.0, scale_by_keep=False,
         remat_blocks=False)
@@ -134,17 +142,33 @@ def create(name: str, num_classes: int | None, **overrides: Any) -> hk.Transform
     """
     if num_classes is not None:
         arguments.check("num_classes", num_classes)
-    block, plan, values = resolve_plan(name, overrides)
-    shared = {"head_width": 0, "scan_blocks": False}
-    shared |= {key: values.pop(key) for key in _SHARED if key in values}
-    module_name = architectures.find(name).module_name
+    found = architectures.find(name)
+    make_network = _FAMILIES[found.family](name, overrides)
 
     def forward(images: jax.Array, is_training: bool) -> dict[str, jax.Array]:
-        network = ResNet(
-            num_classes, block, plan, **shared, block_arguments=values, name=module_name)
+        network = make_network(num_classes=num_classes, name=found.module_name)
         return network(images, is_training)
 
     return hk.transform_with_state(forward)
+
+
+def _resnet(name: str, overrides: Mapping[str, Any]) -> Callable[..., ResNet]:
+    block, plan, values = resolve_plan(name, overrides)
+    shared = {"head_width": 0, "scan_blocks": False}
+    shared |= {key: values.pop(key) for key in _SHARED if key in values}
+    return functools.partial(ResNet, block=block, plan=plan, **shared, block_arguments=values)
+
+
+def _mlp(name: str, overrides: Mapping[str, Any]) -> Callable[..., FullyConnected]:
+    return functools.partial(
+        FullyConnected, **arguments.resolve(name, defaults(name), overrides))
+
+
+# Family of networks -> (name, overrides) -> what makes its module of (num_classes, name).
+_FAMILIES: Mapping[str, Callable[..., Callable[..., hk.Module]]] = {
+    "resnet": _resnet,
+    "mlp": _mlp,
+}
 
 
 def resolve_plan(
@@ -153,9 +177,13 @@ def resolve_plan(
     """Returns a network's kind of block, its blocks in order, and all its arguments.
 
     Raises:
-      ValueError: as `create`.
+      ValueError: as `create`, and for a network without convolutional blocks.
     """
     found = architectures.find(name)
+    if found.family != "resnet":
+        raise ValueError(
+            f"network {name!r} has no convolutional blocks; use a network that has, such as "
+            "nf_resnet_digits")
     values = arguments.resolve(name, defaults(name), overrides)
     if found.branch == "regnet":
         values["gate_after"] = "conv1"  # between the 3x3 and its activation
@@ -198,7 +226,18 @@ def total_stride(name: str, **overrides: Any) -> int:
       ValueError: as `create`.
     """
     values = arguments.resolve(name, defaults(name), overrides)
+    if "stem" not in values:
+        return 1
     return arguments.STEM_STRIDES[values["stem"]] * math.prod(values["strides"])
+
+
+def is_tagged(name: str) -> bool:
+    """Whether a network marks what `analysis.signal_propagation.measure` reads; see `tag`.
+
+    Raises:
+      ValueError: if the name is unknown.
+    """
+    return architectures.find(name).family == "resnet"
 
 
 def image_sizes(name: str) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from nfnets_jax.nets.activations import activation as find_activation
 from nfnets_jax.nets.activations import gamma
 from nfnets_jax.nets.branches import BlockPlan, expected_variances
 from nfnets_jax.nets.conv import max_pool, symmetric_padding
-from nfnets_jax.nets.layers import EfficientChannelAttention, SqueezeExcite, tag
+from nfnets_jax.nets.layers import EfficientChannelAttention, SqueezeExcite, check_images, tag
 from nfnets_jax.nets.normalization import make_norm
 from nfnets_jax.nets.scan import apply_scanned
 
@@ -147,11 +147,7 @@ class ResNet(hk.Module):
         Raises:
           ValueError: if the images are not a floating-point array of rank 4.
         """
-        if images.ndim != 4 or not jnp.issubdtype(images.dtype, jnp.floating):
-            raise ValueError(
-                "images must be a floating-point array [N, H, W, C]; received "
-                f"{images.dtype} {list(images.shape)}"
-            )
+        check_images(images)
         x = self._apply_blocks(self._apply_stem(images, is_training), is_training)
         if self.head_width:
             x = self.make_conv(self.head_width, 1, 1, 1, name="final_conv")(x)

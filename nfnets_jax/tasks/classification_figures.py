@@ -16,10 +16,15 @@ def figure(
     config: dict[str, Any],
     preprocess: Callable[[jax.Array], jax.Array],
     train_batches: Callable[[int], Iterator],
-) -> Callable[[Any, str], dict[str, np.ndarray]]:
-    """Returns the function `(state, path) -> measurements` that draws a state of a run."""
+) -> Callable[[Any, str], dict[str, np.ndarray] | None]:
+    """Returns the function `(state, path) -> measurements` that draws a state of a run.
 
-    def draw(state, path: str) -> dict[str, np.ndarray]:
+    It draws nothing and returns None for a network whose signals are not marked to be measured.
+    """
+
+    def draw(state, path: str) -> dict[str, np.ndarray] | None:
+        if not nets.is_tagged(config["network"]["name"]):
+            return None
         images = preprocess(next(train_batches(0))["image"][:num_measured_images(config)])
         return draw_signal_propagation(config, state.params, state.network_state, images, path,
                                        step=int(state.step))

@@ -201,7 +201,7 @@ def test_wrong_number_of_classes_is_refused(num_classes):
 
 
 def test_every_name_has_acceptable_defaults():
-    assert nets.names() == sorted(set(nets.names())) and len(nets.names()) == 171
+    assert nets.names() == sorted(set(nets.names())) and len(nets.names()) == 172
     for name in nets.names():
         nets.create(name, 10, **nets.defaults(name))
 
