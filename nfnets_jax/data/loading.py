@@ -96,21 +96,34 @@ def train_batches(
         name, split, image_size, data_dir, draw_crops if random_resized_crop else None,
         num_threads, num_views=num_views)
 
-    @functools.lru_cache(maxsize=2)
-    def order(epoch: int) -> np.ndarray:
-        return np.random.default_rng([seed, epoch]).permutation(count)
-
     def batch(step: int) -> Batch:
         start = step * batch_size + process_index * local_size
         positions = np.arange(start, start + local_size)
-        epochs, places = np.divmod(positions, count)
-        ids = np.empty_like(places)
-        for epoch in range(epochs[0], epochs[-1] + 1):
-            ids[epochs == epoch] = order(epoch)[places[epochs == epoch]]
-        image, label = fetch(ids, positions)
+        image, label = fetch(example_ids(count, seed, start, start + local_size), positions)
         return {"image": image, "label": label, "index": positions.astype(np.uint32)}
 
     return _iterate(batch, start_step, _FOREVER, read_options)
+
+
+def example_ids(count: int, seed: int, start: int, stop: int) -> np.ndarray:
+    """Which examples stand at the positions start, ..., stop - 1 of the shuffled stream.
+
+    Args:
+      count: of the examples; each epoch of the stream is a permutation of them of its own.
+      seed: of the order, >= 0.
+      start, stop: positions, start < stop.
+
+    Returns:
+      int64 [stop - start], each below `count`.
+    """
+    first, last = start // count, (stop - 1) // count
+    epochs = [_permutation(count, seed, epoch) for epoch in range(first, last + 1)]
+    return np.concatenate(epochs)[start - first * count : stop - first * count]
+
+
+@functools.lru_cache(maxsize=64)
+def _permutation(count: int, seed: int, epoch: int) -> np.ndarray:
+    return np.random.default_rng([seed, epoch]).permutation(count)
 
 
 def eval_batches(

@@ -23,6 +23,7 @@ from nfnets_jax import data, nets, optim
 from nfnets_jax.analysis.embeddings import relative_std
 from nfnets_jax.reports import embeddings as embeddings_report
 from nfnets_jax.tasks import byol_probes, inputs, lengths
+from nfnets_jax.tasks import task as task_lib
 from nfnets_jax.tasks.byol_config import FIELDS as FIELDS
 from nfnets_jax.tasks.byol_config import check as check
 from nfnets_jax.tasks.byol_losses import byol_loss, contrastive_loss, target_decay
@@ -34,6 +35,12 @@ from nfnets_jax.training.mesh import DATA, mean_over_devices
 
 # What is averaged into the target network.
 TARGET_PARTS = ("encoder", "projector")
+
+HYPER = {name: f"optimizer.{name}" for name in (
+    "momentum", "weight_decay", "trust_coefficient", "excluded_multiplier",
+    "predictor_multiplier")}
+HYPER |= {"learning_rate": "optimizer.base_learning_rate", "target_decay": "target.decay",
+          "temperature": "objective.temperature"}
 
 
 class Networks(NamedTuple):
@@ -276,8 +283,7 @@ def create(config: dict[str, Any], process_index: int = 0, process_count: int = 
       ConfigError: if the run would have no step, or a split does not exist.
       FileNotFoundError: if the data set is not on this machine; says how to get it.
     """
-    dataset, augmentation, optimizer = (
-        config[name] for name in ("dataset", "augmentation", "optimizer"))
+    dataset, augmentation = config["dataset"], config["augmentation"]
     info = data.info(dataset["name"])
     size = dataset["image_size"]
     on_host = augmentation["crop_on"] == "host"
@@ -319,18 +325,11 @@ def create(config: dict[str, Any], process_index: int = 0, process_count: int = 
         accumulation_steps=config["accumulation_steps"],
         policy=POLICIES[config["precision"]],
     )
-    hyper = {name: optimizer[name] for name in (
-        "momentum", "weight_decay", "trust_coefficient", "excluded_multiplier",
-        "predictor_multiplier")}
-    hyper["learning_rate"] = optimizer["base_learning_rate"] * config["batch_size"] / 256
-    hyper["target_decay"] = config["target"]["decay"]
-    hyper["temperature"] = config["objective"]["temperature"]
-
     probes = byol_probes.Probes(
         config, functions, train_batches, evaluation_batches, raw_views, info.num_classes)
     return Experiment(
         task=functions.task,
-        hyper=hyper,
+        hyper=read_hyper(config),
         total_steps=total_steps,
         examples_per_step=config["batch_size"],
         train_batches=train_batches,
@@ -341,6 +340,13 @@ def create(config: dict[str, Any], process_index: int = 0, process_count: int = 
         measure=probes.measure,
         plot_curves=embeddings_report.plot_curves,
     )
+
+
+def read_hyper(config: dict[str, Any]) -> dict[str, float]:
+    """The traced scalars of a checked config; its learning rate is for 256 images."""
+    hyper = task_lib.read_hyper(config, HYPER)
+    hyper["learning_rate"] *= config["batch_size"] / 256
+    return hyper
 
 
 def create_networks(config: dict[str, Any], num_classes: int) -> Networks:

@@ -19,6 +19,7 @@ import optax
 
 from nfnets_jax import data, nets, optim
 from nfnets_jax.tasks import classification_figures, inputs, lengths
+from nfnets_jax.tasks import task as task_lib
 from nfnets_jax.tasks.checks import POLICIES
 from nfnets_jax.tasks.classification_config import FIELDS as FIELDS
 from nfnets_jax.tasks.classification_config import check as check
@@ -27,6 +28,10 @@ from nfnets_jax.tasks.gradients import mean_over_slices
 from nfnets_jax.tasks.task import Experiment, Hyper, Metrics, Task
 from nfnets_jax.training import pretrained
 from nfnets_jax.training.mesh import DATA, mean_over_devices
+
+HYPER = {name: f"optimizer.{name}" for name in (
+    "learning_rate", "momentum", "weight_decay", "agc_clipping", "sam_rho")}
+HYPER["label_smoothing"] = "label_smoothing"
 
 
 class State(NamedTuple):
@@ -193,6 +198,13 @@ def create_task(
     return Task(init, step, evaluate)
 
 
+def read_hyper(config: Mapping[str, Any]) -> dict[str, float]:
+    """The traced scalars of a checked config; clipping and SAM at 0 are not in the program."""
+    hyper = task_lib.read_hyper(config, HYPER)
+    return {name: value for name, value in hyper.items()
+            if value or name not in ("agc_clipping", "sam_rho")}
+
+
 def _move_average(average, values, decay):
     """decay * average + (1 - decay) * value; a leaf that is not floating is the newest value."""
     return jax.tree.map(
@@ -215,7 +227,11 @@ def create(config: dict[str, Any], process_index: int = 0, process_count: int = 
     network_arguments = dict(config["network"], num_classes=info.num_classes)
     if config["cross_replica_batch_norm"] and "bn_decay_rate" in network_arguments:
         network_arguments["cross_replica_axis"] = DATA
-    preprocess = functools.partial(data.normalize, mean=info.mean, std=info.std)
+    mean = info.mean
+    if dataset["normalization"] == "pixel":
+        mean = data.mean_image(dataset["name"], split=dataset["train_split"],
+                               image_size=dataset["image_size"], data_dir=dataset["data_dir"])
+    preprocess = functools.partial(data.normalize, mean=mean, std=info.std)
     task = create_task(
         nets.create(**network_arguments),
         image_shape=image_shape,
@@ -241,16 +257,9 @@ def create(config: dict[str, Any], process_index: int = 0, process_count: int = 
             seed=config["seed"], start_step=start_step, image_size=dataset["image_size"],
             random_resized_crop=dataset["random_resized_crop"], **loading)
 
-    hyper = {name: config["optimizer"][name]
-             for name in ("learning_rate", "momentum", "weight_decay")}
-    hyper["label_smoothing"] = config["label_smoothing"]
-    for name in ("agc_clipping", "sam_rho"):  # 0 leaves them out of the program
-        if config["optimizer"][name]:
-            hyper[name] = config["optimizer"][name]
-
     return Experiment(
         task=task,
-        hyper=hyper,
+        hyper=read_hyper(config),
         total_steps=total_steps,
         examples_per_step=config["batch_size"],
         train_batches=train_batches,
@@ -260,6 +269,11 @@ def create(config: dict[str, Any], process_index: int = 0, process_count: int = 
         figures={"signal_propagation": classification_figures.figure(
             config, preprocess, train_batches)},
         prepare=pretrained.preparation(config, _with_encoder),
+        splits=inputs.splits(dataset),
+        resident=None if dataset["random_resized_crop"] else data.resident_split(
+            dataset["name"], split=dataset["train_split"], image_size=dataset["image_size"],
+            batch_size=config["batch_size"], data_dir=dataset["data_dir"]),
+        chance_loss=math.log(info.num_classes),
     )
 
 

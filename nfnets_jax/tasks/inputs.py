@@ -47,6 +47,13 @@ def evaluation_batches(
     return batches
 
 
+def splits(dataset: Mapping[str, Any]) -> dict[str, str]:
+    """What a sweep calls the splits of a checked config that it evaluates: role -> split."""
+    named = {"train": dataset["train_split"], "valid": dataset.get("validation_split"),
+             "test": dataset["evaluation_split"]}
+    return {role: split for role, split in named.items() if split}
+
+
 def _loading(dataset: Mapping[str, Any], process_index: int, process_count: int) -> dict[str, Any]:
     return dict(data_dir=dataset["data_dir"], process_index=process_index,
                 process_count=process_count, num_threads=dataset["loader_threads"])

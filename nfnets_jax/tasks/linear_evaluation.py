@@ -17,6 +17,7 @@ import optax
 from nfnets_jax import data, nets, optim
 from nfnets_jax.config import Fields, boolean, integer, number, numbers, text
 from nfnets_jax.tasks import byol_config, checks, inputs, lengths
+from nfnets_jax.tasks import task as task_lib
 from nfnets_jax.tasks.evaluation import classification_sums
 from nfnets_jax.tasks.task import Experiment, Hyper, Measurement, Metrics, Task
 from nfnets_jax.training import pretrained
@@ -43,6 +44,9 @@ FIELDS: Fields = {
     },
     "schedule": {**checks.SCHEDULE_FIELDS, "warmup_epochs": number(0.0, 0, 1e6)},
 }
+
+# The rates are members of one run already; how many there are is part of the program.
+HYPER = {"momentum": "optimizer.momentum"}
 
 
 class State(NamedTuple):
@@ -216,8 +220,7 @@ def create(config: dict[str, Any], process_index: int = 0, process_count: int = 
             names=names,
             policy=checks.POLICIES[config["precision"]],
         ),
-        hyper={"learning_rate": np.array(rates) * config["batch_size"] / 256,
-               "momentum": config["optimizer"]["momentum"]},
+        hyper=read_hyper(config),
         total_steps=total_steps,
         examples_per_step=config["batch_size"],
         train_batches=inputs.cropped_batches(config, process_index, process_count),
@@ -229,6 +232,13 @@ def create(config: dict[str, Any], process_index: int = 0, process_count: int = 
         measure=measure,
         conclude=conclude,
     )
+
+
+def read_hyper(config: dict[str, Any]) -> dict[str, Any]:
+    """The traced values of a checked config; one learning rate for each classifier."""
+    rates = np.array(config["optimizer"]["base_learning_rates"])
+    return {**task_lib.read_hyper(config, HYPER),
+            "learning_rate": rates * config["batch_size"] / 256}
 
 
 def _best(means: dict[str, float], names: tuple[str, ...]) -> str:

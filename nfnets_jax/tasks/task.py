@@ -52,8 +52,8 @@ class Resident(NamedTuple):
 
     Attributes:
       arrays: tree of NumPy arrays, the whole training split.
-      draw: `(seed, start, stop) -> tree` of NumPy arrays [stop - start, batch, ...]: what says which
-        examples the steps start, ..., stop - 1 of a run with this seed are made with.
+      draw: `(seed, start, stop) -> tree` of NumPy arrays [stop - start, batch, ...]: what says
+        which examples the steps start, ..., stop - 1 of a run with this seed are made with.
       batch: `(arrays, drawn) -> batch`, where `drawn` are one step's rows of `draw`; traced.
     """
 
@@ -122,8 +122,8 @@ def read_hyper(config: Mapping[str, Any], fields: Mapping[str, str]) -> dict[str
 
     Args:
       config: checked.
-      fields: name of the scalar -> path of its field, such as `optimizer.learning_rate`; the `HYPER`
-        of a task's module.
+      fields: name of the scalar -> path of its field, such as `optimizer.learning_rate`; the
+        `HYPER` of a task's module.
     """
     return {name: functools.reduce(lambda level, key: level[key], path.split("."), config)
             for name, path in fields.items()}

@@ -87,8 +87,8 @@ class Result(NamedTuple):
     conclusion: str | None = None
 
 
-def map_task(task: Task, mesh: Mesh) -> Programs:
-    """Makes the three programs of a task for the devices of a mesh."""
+def run_functions(task: Task) -> Programs:
+    """The three functions of a run on one device; not compiled."""
 
     def init(seed, hyper):
         key, _ = jax.random.split(jax.random.key(seed))
@@ -102,10 +102,17 @@ def map_task(task: Task, mesh: Mesh) -> Programs:
     def evaluate(state, batch):
         return task.evaluate(state.task, batch)
 
+    return Programs(init, step, evaluate)
+
+
+def map_task(task: Task, mesh: Mesh) -> Programs:
+    """Makes the three programs of a task for the devices of a mesh."""
+    run = run_functions(task)
     return Programs(
-        init=map_over_devices(init, mesh, REPLICATED, REPLICATED),
-        step=map_over_devices(step, mesh, (REPLICATED, SHARDED), REPLICATED, donate_argnums=(0,)),
-        evaluate=map_over_devices(evaluate, mesh, (REPLICATED, SHARDED), REPLICATED),
+        init=map_over_devices(run.init, mesh, REPLICATED, REPLICATED),
+        step=map_over_devices(
+            run.step, mesh, (REPLICATED, SHARDED), REPLICATED, donate_argnums=(0,)),
+        evaluate=map_over_devices(run.evaluate, mesh, (REPLICATED, SHARDED), REPLICATED),
     )
 
 
@@ -202,7 +209,8 @@ def train(experiment: Experiment, config: dict, workdir: str | os.PathLike, mesh
         workdir_lib.check_space(workdir, size, config["keep_checkpoints"])
         workdir_lib.write_config(workdir, config)
     checkpoints = Checkpoints(workdir / "checkpoints", keep=config["keep_checkpoints"],
-                              best_metric=experiment.best_metric)
+                              best_metric=experiment.best_metric,
+                              best_is_smallest=experiment.best_is_smallest)
     restored = checkpoints.restore_latest(like)
     start = restored.step if restored else 0
     writer = MetricsWriter(workdir, start) if is_writer else NoWriter()
@@ -239,7 +247,7 @@ def train(experiment: Experiment, config: dict, workdir: str | os.PathLike, mesh
             _check_finite(values, f"the evaluation after step {step}", step, checkpoints)
             writer.write(step, split, values)
             progress.note(f"step {step}/{total}  {split}: " + "  ".join(
-                f"{name} {value:.4f}" for name, value in values.items() if name != "count")
+                f"{name} {value:.4g}" for name, value in values.items() if name != "count")
                 + f"  ({values['count']} examples)")
             if remark:
                 progress.note(remark)
