@@ -9,14 +9,17 @@ from collections.abc import Sequence
 import dm_pix
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
-def normalize(images: jax.Array, mean: Sequence[float], std: Sequence[float]) -> jax.Array:
+def normalize(
+    images: jax.Array, mean: Sequence[float] | np.ndarray, std: Sequence[float]
+) -> jax.Array:
     """(images - mean) / std, with mean and std in pixel values 0 .. 255 as in `DatasetInfo`.
 
     Args:
       images: uint8 [..., C].
-      mean: C numbers.
+      mean: C numbers, or those of every pixel, [H, W, C], as `reading.mean_image` has them.
       std: C numbers.
 
     Returns:

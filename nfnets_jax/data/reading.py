@@ -148,3 +148,20 @@ def read_all(
         labels[i] = record["label"]
     pixels.flags.writeable = labels.flags.writeable = False
     return pixels, labels
+
+
+def mean_image(
+    name: str, *, split: str, image_size: int, data_dir: str | os.PathLike | None = None
+) -> np.ndarray:
+    """The mean of every pixel over a split, in pixel values 0 .. 255; float32 [S, S, C].
+
+    Raises:
+      ValueError, FileNotFoundError: as `num_examples`; or the images of the set differ in size.
+    """
+    if catalog.info(name).image_size is None:
+        raise ValueError(f"the images of {name!r} differ in size and have no mean image; "
+                         "use the means of the channels")
+    builder = open_builder(name, data_dir)
+    pixels, _ = read_all(
+        name, str(builder.data_path), resolve_split(builder, split), image_size)
+    return pixels.mean(axis=0, dtype=np.float64).astype(np.float32)

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from nfnets_jax.config import Fields, boolean, integer, number, text
+from nfnets_jax.config import ConfigError, Fields, boolean, integer, number, text
+from nfnets_jax.data import DatasetInfo
 from nfnets_jax.tasks import checks
 
 FIELDS: Fields = {
@@ -20,6 +21,8 @@ FIELDS: Fields = {
         "random_resized_crop": boolean(False),
         "crop_padding": integer(0, 0, 2**10),
         "flip": boolean(False),
+        # What is subtracted: the means of the channels, or the mean training image.
+        "normalization": text("channel", ("channel", "pixel")),
     },
     "augmentation": {
         "mixup_alpha": number(0.0, 0),
@@ -54,6 +57,7 @@ def check(config: dict[str, Any], device_count: int) -> dict[str, Any]:
     checks.check_pretrained(config)
     config["network"] = checks.check_network(config["network"], info.num_classes)
     checks.check_image_sizes(config, info.image_size)
+    _check_normalization(config["dataset"], info)
     checks.check_batch(config, device_count)
     if config["augmentation"]["mixup_alpha"] or config["augmentation"]["cutmix"]:
         parts = 2 * device_count * config["accumulation_steps"]
@@ -61,3 +65,16 @@ def check(config: dict[str, Any], device_count: int) -> dict[str, Any]:
                              "on each device in each accumulation step")
     checks.check_schedule(config)
     return config
+
+
+def _check_normalization(dataset: dict[str, Any], info: DatasetInfo) -> None:
+    if dataset["normalization"] != "pixel":
+        return
+    if info.image_size is None:
+        raise ConfigError(f"dataset.normalization='pixel': the images of {info.name} differ in "
+                          "size and have no mean image; use channel")
+    if dataset["evaluation_image_size"] != dataset["image_size"]:
+        raise ConfigError(
+            "dataset.normalization='pixel': there is one mean image, and dataset.image_size="
+            f"{dataset['image_size']} differs from evaluation_image_size="
+            f"{dataset['evaluation_image_size']}; make them the same or use channel")

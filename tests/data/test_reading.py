@@ -75,6 +75,15 @@ def test_imagenet_splits_are_those_of_the_papers(imagenet):
     assert label.sum() == 1 and label[-1] == 1
 
 
+def test_the_mean_image_is_that_of_its_split(cifar, imagenet):
+    root, content = cifar
+    for split, pixels in (("test", content["test"][0]), ("train[:30]", content["train"][0][:30])):
+        mean = data.mean_image("cifar10", split=split, image_size=32, data_dir=root)
+        np.testing.assert_allclose(mean, pixels.astype(float).mean(axis=0), rtol=1e-6)
+    with pytest.raises(ValueError, match="'imagenet2012' differ in size.*means of the channels"):
+        data.mean_image("imagenet2012", split="test", image_size=32, data_dir=imagenet[0])
+
+
 def test_tfds_split_expressions(cifar):
     root, content = cifar
     for split, expected in (
