@@ -6,9 +6,15 @@ hyper-parameter of the run, so one compiled program serves every learning rate o
 
 from collections.abc import Callable
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import optax
 
 from nfnets_jax.naming import nearest
+
+# Where the halving schedule first halves: at half of training, or a twentieth of it after that.
+FIRST_DROPS = ("at_half", "after")
 
 
 def constant(*, total_steps: int, warmup_steps: int, final_fraction: float) -> optax.Schedule:
@@ -31,21 +37,31 @@ def cosine(*, total_steps: int, warmup_steps: int, final_fraction: float) -> opt
     return _with_warmup(decay, warmup_steps)
 
 
-def halving(*, total_steps: int, warmup_steps: int, final_fraction: float) -> optax.Schedule:
+def halving(
+    *, total_steps: int, warmup_steps: int, final_fraction: float, first_drop: str = "at_half"
+) -> optax.Schedule:
     """1 for the first half of training, then halved at every further twentieth of it.
 
-    For 200 epochs: constant for 100, then halved every 10 epochs, first at epoch 100, so that
-    the last ten epochs run at 2**-10. It is how the CIFAR-10 protocol of SkipInit
-    (arXiv 2002.10444) was recalled, not read; whether the first halving falls on epoch 100 or
-    110 is open. The end point is part of the rule, so `final_fraction` must be 0.
+    With k = 20 step // total_steps, exactly and in whole numbers, the factor is 1 for k < 10, then
+    2**-(k - 9). For 200 epochs: constant for 100, then halved every 10, first at epoch 100, so that
+    the last ten run at 2**-10. With `first_drop='after'` it is first halved a twentieth later,
+    2**-(k - 10), and ends at 2**-9. It is how the protocol of SkipInit (arXiv 2002.10444) and of
+    the study of noise in SGD (arXiv 2006.15081) was recalled, not read; which of the two they use
+    is open. The end point is part of the rule, so `final_fraction` must be 0.
     """
     if final_fraction != 0.0:
         raise ValueError(
             f"final_fraction={final_fraction} has no meaning for the halving schedule; set it to 0"
         )
-    boundaries = {round(total_steps * (10 + k) / 20): 0.5 for k in range(10)}
-    decay = optax.piecewise_constant_schedule(1.0, {b - warmup_steps: f for b, f in
-                                                    boundaries.items() if b > warmup_steps})
+    first = 10 + FIRST_DROPS.index(first_drop)
+    # The first steps with 20 step // total_steps >= k. A traced 20 step would overflow int32.
+    drops = np.array([-(-total_steps * k // 20) for k in range(first, 20)])
+    after_warmup = (drops - warmup_steps).astype(np.int32)
+    factors = 0.5 ** np.arange(len(drops) + 1, dtype=np.float32)
+
+    def decay(step: jax.Array) -> jax.Array:
+        return jnp.asarray(factors)[jnp.searchsorted(after_warmup, step, side="right")]
+
     return _with_warmup(decay, warmup_steps)
 
 
@@ -64,7 +80,12 @@ SCHEDULES: dict[str, Callable[..., optax.Schedule]] = {
 
 
 def create_schedule(
-    name: str, *, total_steps: int, warmup_steps: int = 0, final_fraction: float = 0.0
+    name: str,
+    *,
+    total_steps: int,
+    warmup_steps: int = 0,
+    final_fraction: float = 0.0,
+    first_drop: str = "at_half",
 ) -> optax.Schedule:
     """Returns the schedule `name`: a function of the step (int32 scalar) to a float32 factor.
 
@@ -73,9 +94,11 @@ def create_schedule(
       total_steps: length of the whole run, warm-up included, in steps.
       warmup_steps: steps of linear increase from 0 to 1.
       final_fraction: the factor at the end, where the schedule lets one choose it.
+      first_drop: of the halving schedule, one of `FIRST_DROPS`.
 
     Raises:
-      ValueError: for an unknown name (the message lists the nearest) or impossible lengths.
+      ValueError: for an unknown name (the message lists the nearest), impossible lengths, or an
+        argument that the schedule does not have.
     """
     if name not in SCHEDULES:
         raise ValueError(f"schedule {name!r} is unknown; nearest: {nearest(name, SCHEDULES)}")
@@ -83,6 +106,16 @@ def create_schedule(
         raise ValueError(
             f"warm-up of {warmup_steps} steps does not fit a run of {total_steps} steps"
         )
-    return SCHEDULES[name](
+    if first_drop not in FIRST_DROPS:
+        raise ValueError(f"first_drop={first_drop!r} is unknown; use {' or '.join(FIRST_DROPS)}")
+    arguments = dict(
         total_steps=total_steps, warmup_steps=warmup_steps, final_fraction=final_fraction
     )
+    if name == "halving":
+        return halving(**arguments, first_drop=first_drop)
+    if first_drop != FIRST_DROPS[0]:
+        raise ValueError(
+            f"first_drop={first_drop!r} has no meaning for the {name} schedule; "
+            f"set it to {FIRST_DROPS[0]}"
+        )
+    return SCHEDULES[name](**arguments)
