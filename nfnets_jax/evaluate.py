@@ -42,8 +42,9 @@ def main(argv: list[str]) -> None:
     directory = workdir.expand(_WORKDIR.value)
     # Checked as for one device: the size of the training batch does not matter here.
     config = config_lib.check_config(workdir.read_config(directory), device_count=1)
-    devices = jax.device_count()
-    config["evaluation_batch_size"] = -(-config["evaluation_batch_size"] // devices) * devices
+    if "evaluation_batch_size" in config:  # a simulation has none
+        devices = jax.device_count()
+        config["evaluation_batch_size"] = -(-config["evaluation_batch_size"] // devices) * devices
     experiment = tasks.create(config)
     split = _SPLIT.value or experiment.evaluation_split
     try:
@@ -54,7 +55,8 @@ def main(argv: list[str]) -> None:
     programs = loop.map_task(experiment.task, mesh)
     like = loop.abstract_state(programs, experiment, config["seed"], mesh)
     checkpoints = Checkpoints(directory / "checkpoints", read_only=True,
-                              best_metric=experiment.best_metric)
+                              best_metric=experiment.best_metric,
+                              best_is_smallest=experiment.best_is_smallest)
 
     def evaluate(step):
         try:

@@ -87,7 +87,9 @@ def main(argv: list[str]) -> None:
         os._exit(1)
     if is_writer:
         if result.stopped_by is None:
-            print(f"{experiment.evaluation_split} accuracy {result.metrics['accuracy']:.2%} after "
+            name = experiment.best_metric
+            value = f"{result.metrics[name]:{'.2%' if name == 'accuracy' else '.5g'}}"
+            print(f"{experiment.evaluation_split} {name.replace('_', ' ')} {value} after "
                   f"{result.step} steps; figures are in {directory / 'figures'}")
             if result.conclusion:
                 print(result.conclusion)

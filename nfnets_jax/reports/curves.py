@@ -13,7 +13,9 @@ from nfnets_jax.training.metrics import read_metrics
 # Title of a panel -> the metrics in it.
 Panels = Mapping[str, Sequence[str]]
 
-PANELS: Panels = {"loss": ["loss"], "accuracy": ["accuracy"], "learning rate": ["learning_rate"]}
+PANELS: Panels = {"loss": ["loss"], "squared error": ["squared_error"],
+                  "test error": ["test_error"], "accuracy": ["accuracy"],
+                  "learning rate": ["learning_rate"]}
 _MOST_COLUMNS = 4
 
 

@@ -63,14 +63,17 @@ class Checkpoints:
     Args:
       directory: created if needed (unless read only).
       keep: how many of the latest to keep, beside the best.
-      best_metric: the evaluation metric, larger is better, that the best one is chosen by.
+      best_metric: the evaluation metric that the best one is chosen by.
+      best_is_smallest: whether smaller values of it are better.
       read_only: only reads; safe beside a run that is still writing.
     """
 
     def __init__(self, directory: str | os.PathLike, *, keep: int = 2,
-                 best_metric: str = "accuracy", read_only: bool = False):
+                 best_metric: str = "accuracy", best_is_smallest: bool = False,
+                 read_only: bool = False):
         self.directory = Path(directory).absolute()
         self._best_metric = best_metric
+        self._sign = -1.0 if best_is_smallest else 1.0
         self._keep = keep
         self._reader = ocp.StandardCheckpointer()
         self._manager = None
@@ -82,22 +85,22 @@ class Checkpoints:
             # Orbax reads all of them when it starts, and would stop at one that was damaged.
             for step in self.steps():
                 folder = self._folder(step) / "metrics"
-                if folder.exists() and self._metric(step) is None:
+                if folder.exists() and self._score(step) is None:
                     logger.warning("The metrics of the checkpoint of step %d are damaged; it is "
                                    "kept without them.", step)
                     self._put_aside(folder, f"{step:08d}.metrics")
         distributed.wait_for_all("metrics of the checkpoints checked")
 
-        def get_metric(metrics):
-            return metrics[self._best_metric]
+        def get_score(metrics):
+            return self._sign * metrics[self._best_metric]
 
         self._manager = ocp.CheckpointManager(self.directory, options=ocp.CheckpointManagerOptions(
             preservation_policy=preservation_policy.AnyPreservationPolicy([
                 preservation_policy.LatestN(self._keep),
-                preservation_policy.BestN(n=1, get_metric_fn=get_metric,
+                preservation_policy.BestN(n=1, get_metric_fn=get_score,
                                           keep_checkpoints_without_metrics=False),
             ]),
-            best_fn=get_metric,
+            best_fn=get_score,
             step_format_fixed_length=8,
             cleanup_tmp_directories=True,
             enable_async_checkpointing=True,
@@ -106,10 +109,11 @@ class Checkpoints:
     def _folder(self, step: int) -> Path:
         return self.directory / f"{step:08d}"
 
-    def _metric(self, step: int) -> float | None:
+    def _score(self, step: int) -> float | None:
+        """How good the evaluation of a checkpoint is, more is better; None if it has none."""
         try:
             content = (self._folder(step) / "metrics" / "metrics").read_bytes()
-            return float(json.loads(content)[self._best_metric])
+            return self._sign * float(json.loads(content)[self._best_metric])
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -122,9 +126,9 @@ class Checkpoints:
 
     def best_step(self) -> int | None:
         """The step of the best evaluation among the checkpoints there are; the last of equals."""
-        metrics = {step: self._metric(step) for step in self.steps()}
-        evaluated = [step for step, metric in metrics.items() if metric is not None]
-        return max(evaluated, key=lambda step: (metrics[step], step), default=None)
+        scores = {step: self._score(step) for step in self.steps()}
+        evaluated = [step for step, score in scores.items() if score is not None]
+        return max(evaluated, key=lambda step: (scores[step], step), default=None)
 
     def save(self, step: int, state: Any, metrics: dict[str, float] | None = None) -> None:
         """Begins to save; the state may be donated as soon as this returns.

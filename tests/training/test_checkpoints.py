@@ -53,6 +53,18 @@ def test_last_two_and_the_best_are_kept(checkpoints):
     jax.tree.map(np.testing.assert_array_equal, restored.state, make_state(50))
 
 
+def test_smallest_can_be_the_best(tmp_path):
+    losses = [(10, 0.5), (20, 0.1), (30, 0.9), (40, 0.3), (50, 0.1), (60, 0.4), (70, 0.2)]
+    manager = Checkpoints(
+        tmp_path / "checkpoints", keep=1, best_metric="loss", best_is_smallest=True)
+    for step, loss in losses:
+        manager.save(step, make_state(step), {"loss": loss})
+    manager.wait()
+    assert manager.steps() == [50, 70]
+    assert manager.best_step() == 50
+    manager.close()
+
+
 def _truncate(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
