@@ -21,7 +21,8 @@ __all__ = ["Experiment", "Task", "create", "get", "names"]
 
 def names() -> list[str]:
     """The tasks that a config can name."""
-    return ["classification", "byol", "linear_evaluation"]
+    return ["classification", "byol", "linear_evaluation", "language_modeling", "autoencoding",
+            "noisy_quadratic", "diagonal_linear"]
 
 
 def get(name: str) -> ModuleType:
