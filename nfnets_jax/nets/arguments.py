@@ -98,6 +98,7 @@ RULES = dict(
     weight_init=_choice(*sorted(INITIALIZATION_GAINS)),
     norm=_choice(*NORMS),
     num_groups=_POSITIVE_INTEGER,
+    ghost_size=_POSITIVE_INTEGER,
     last_scale_init=_NUMBER,
     norm_order=_choice("norm_act", "act_norm"),
     bn_decay_rate=_RATE,

@@ -23,6 +23,7 @@ _NORM_DEFAULTS = dict(
     weight_standardization=False,
     norm="batch",
     num_groups=16,
+    ghost_size=64,
     bn_decay_rate=0.9,
     bn_eps=1e-5,
     cross_replica_axis=None,
@@ -102,9 +103,10 @@ def defaults(name: str) -> dict[str, Any]:
     skipinit: skip_gain_init; conv_bias and stem_bias; weight_init 'lecun' or 'he'.
     plain: conv_bias, stem_bias, weight_init.
     bn, bn_v1 (post-activation): use_se, se_ratio, weight_init; norm, 'batch' or another kind that
-    `make_norm` knows, or 'none'; num_groups, of norm='group'; weight_standardization, without
-    gain or bias; bn_decay_rate; bn_eps, of every norm; cross_replica_axis, the named axis over
-    which batch statistics are averaged. bn: norm_order, 'norm_act' for normalization, activation,
+    `make_norm` knows, or 'none'; num_groups, of norm='group'; ghost_size, examples
+    of a group of norm='ghost_batch'; weight_standardization, without gain or bias; bn_decay_rate;
+    bn_eps, of every norm; cross_replica_axis, the named axis over which the statistics of
+    norm='batch' are averaged. bn: norm_order, 'norm_act' for normalization, activation,
     convolution or 'act_norm'. bn_v1: last_scale_init, of the last norm of each branch.
 
     mlp: widths, of the hidden layers; activation; weight_init, of the hidden layers 'he'

@@ -107,8 +107,9 @@ class ResNet(hk.Module):
                 self.make_conv = blocks.make_ws_conv(with_gain=False, with_bias=False)
             self.make_stem_conv = self.make_conv
             self.norm = make_norm(
-                own["norm"], num_groups=own["num_groups"], decay_rate=own["bn_decay_rate"],
-                eps=own["bn_eps"], cross_replica_axis=own["cross_replica_axis"])
+                own["norm"], num_groups=own["num_groups"], ghost_size=own["ghost_size"],
+                decay_rate=own["bn_decay_rate"], eps=own["bn_eps"],
+                cross_replica_axis=own["cross_replica_axis"])
             self.make_block = functools.partial(
                 self.make_block, make_conv=self.make_conv, norm=self.norm,
                 norm_order=self.norm_order, **_gate_arguments(own))

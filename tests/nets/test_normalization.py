@@ -126,7 +126,7 @@ def test_networks_without_batch_statistics_have_no_state(kind, weight_standardiz
 
 
 def test_norms_that_make_no_sense_are_refused():
-    with pytest.raises(ValueError, match="norm='bach' is unknown; allowed: batch, layer"):
+    with pytest.raises(ValueError, match="norm='bach' is unknown; allowed: batch, ghost_batch, layer"):
         make_norm("bach")
     with pytest.raises(ValueError, match="num_groups=3: does not divide .* 8 channels; use 1"):
         apply_norm("group", IMAGES, num_groups=3)
