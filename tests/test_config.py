@@ -30,7 +30,7 @@ def digits(**changes):
 @pytest.mark.parametrize("file", EXPERIMENTS)
 def test_every_experiment_is_a_valid_config(file):
     config = runpy.run_path(str(ROOT / file))["get_config"]()
-    if config.network.name == "pretrained":
+    if config.get("network", {}).get("name") == "pretrained":
         with pytest.raises(ConfigError, match="pretrained.workdir, which is not set"):
             check_config(config, device_count=1)
         config.network.name = "bn_v1_resnet50"
@@ -71,6 +71,11 @@ WRONG = {
     "evaluation batch": ({"evaluation_batch_size": 9}, ["evaluation_batch_size=9", "8 or 16"]),
     "warm-up of the whole run": (
         {"num_epochs": 5.0}, ["schedule.warmup_epochs=5", "num_epochs=5"]),
+    "two budgets": (
+        {"num_steps": 640, "num_examples": 64}, ["num_steps=640", "num_examples=64", "unset one"]),
+    "unknown rounding": ({"step_rounding": "up"}, ["step_rounding='up'", "per_epoch"]),
+    "drop of another schedule": (
+        {"schedule.first_drop": "after"}, ["schedule.first_drop='after'", "set it to at_half"]),
     "schedule without an end": (
         {"schedule.name": "constant"}, ["schedule.final_fraction=0", "set it to 1"]),
     "negative alpha": ({"network.alpha": -0.5}, ["network.alpha=-0.5", "at least 0"]),

@@ -36,7 +36,7 @@ def _view_fields(blur: float, solarize: float) -> Fields:
 
 
 FIELDS: Fields = {
-    "num_epochs": number(1000.0, 0, 1e6, open_below=True),
+    **checks.BUDGET_FIELDS,
     "batch_size": integer(4096, 1, 2**20),
     "evaluation_batch_size": integer(1024, 1, 2**20),
     "accumulation_steps": integer(1, 1, 2**20),
@@ -92,6 +92,7 @@ def check(config: dict[str, Any], device_count: int) -> dict[str, Any]:
     config["network"] = checks.check_network(config["network"], None)
     checks.check_image_sizes(config, info.image_size)
     checks.check_batch(config, device_count)
+    checks.check_budget(config, default_epochs=1000.0)
     checks.check_schedule(config)
     check_crop(config, info.image_size)
     for name in ("projector", "predictor"):

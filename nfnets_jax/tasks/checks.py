@@ -23,10 +23,19 @@ POLICIES = {
     "bfloat16": jmp.get_policy("params=float32,compute=bfloat16,output=float32"),
 }
 
+# One of the first three decides how long a run is; `step_rounding` is of num_epochs.
+BUDGET_FIELDS: Fields = {
+    "num_epochs": number(None, 0, 1e6, open_below=True),
+    "num_steps": integer(None, 1),
+    "num_examples": integer(None, 1),
+    "step_rounding": text("nearest", ("nearest", "total", "per_epoch")),
+}
+
 SCHEDULE_FIELDS: Fields = {
     "name": text("cosine", tuple(optim.SCHEDULES)),
     "warmup_epochs": number(5.0, 0, 1e6),
     "final_fraction": number(0.0, 0, 1),
+    "first_drop": text("at_half", optim.schedules.FIRST_DROPS),  # of the halving schedule
 }
 
 
@@ -48,6 +57,7 @@ def dataset_fields(name: str) -> Fields:
         "image_size": integer(None, 1, 2**14),
         "train_split": text("train"),
         "evaluation_split": text("test"),
+        "validation_split": text(None),  # one more, which sweeps evaluate
         "evaluation_image_size": integer(None, 1, 2**14),
         "evaluation_crop": text("crop_resize", data.EVALUATION_CROPS),
         "loader_threads": integer(8, 1, 1024),
@@ -144,16 +154,31 @@ def check_batch(config: dict[str, Any], device_count: int) -> None:
     check_divides(config, "evaluation_batch_size", device_count, f"{device_count} devices")
 
 
+def check_budget(config: dict[str, Any], default_epochs: float) -> None:
+    """Leaves one of num_epochs, num_steps and num_examples; the number of epochs gives way."""
+    if config["num_steps"] is not None and config["num_examples"] is not None:
+        raise ConfigError(f"num_steps={config['num_steps']}: num_examples="
+                          f"{config['num_examples']} is set too; unset one")
+    if config["num_steps"] is not None or config["num_examples"] is not None:
+        config["num_epochs"] = None
+    elif config["num_epochs"] is None:
+        config["num_epochs"] = default_epochs
+
+
 def check_schedule(config: dict[str, Any]) -> None:
-    """Refuses a schedule that the length of the run, or the schedule itself, does not allow."""
-    schedule = config["schedule"]
-    if schedule["warmup_epochs"] >= config["num_epochs"]:
+    """Refuses a schedule that the length of the run, or the schedule itself, does not allow.
+
+    A warm-up that num_steps or num_examples do not allow is refused with the steps of an epoch, by
+    `lengths.create_schedule`.
+    """
+    schedule, num_epochs = config["schedule"], config["num_epochs"]
+    if num_epochs is not None and schedule["warmup_epochs"] >= num_epochs:
         raise ConfigError(
             f"schedule.warmup_epochs={schedule['warmup_epochs']:g}: must be less than "
-            f"num_epochs={config['num_epochs']:g}")
+            f"num_epochs={num_epochs:g}")
     try:
         optim.create_schedule(schedule["name"], total_steps=2,
-                              final_fraction=schedule["final_fraction"])
+                              final_fraction=schedule["final_fraction"],
+                              first_drop=schedule["first_drop"])
     except ValueError as error:
-        raise ConfigError(f"schedule.final_fraction={schedule['final_fraction']:g}: {error}"
-                          ) from None
+        raise ConfigError(f"schedule.{error}") from None

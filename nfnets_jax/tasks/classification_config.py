@@ -7,7 +7,7 @@ from nfnets_jax.data import DatasetInfo
 from nfnets_jax.tasks import checks
 
 FIELDS: Fields = {
-    "num_epochs": number(90.0, 0, 1e6, open_below=True),
+    **checks.BUDGET_FIELDS,
     "batch_size": integer(1024, 1, 2**20),
     "evaluation_batch_size": integer(1024, 1, 2**20),
     "accumulation_steps": integer(1, 1, 2**20),
@@ -63,6 +63,7 @@ def check(config: dict[str, Any], device_count: int) -> dict[str, Any]:
         parts = 2 * device_count * config["accumulation_steps"]
         checks.check_divides(config, "batch_size", parts, f"{parts} halves of pairs that are mixed "
                              "on each device in each accumulation step")
+    checks.check_budget(config, default_epochs=90.0)
     checks.check_schedule(config)
     return config
 

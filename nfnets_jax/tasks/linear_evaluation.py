@@ -24,7 +24,7 @@ from nfnets_jax.training import pretrained
 from nfnets_jax.training.mesh import mean_over_devices
 
 FIELDS: Fields = {
-    "num_epochs": number(80.0, 0, 1e6, open_below=True),
+    **checks.BUDGET_FIELDS,
     "batch_size": integer(1024, 1, 2**20),
     "evaluation_batch_size": integer(1024, 1, 2**20),
     "precision": text("float32", tuple(checks.POLICIES)),
@@ -80,6 +80,7 @@ def check(config: dict[str, Any], device_count: int) -> dict[str, Any]:
     config["network"] = checks.check_network(config["network"], None)
     checks.check_image_sizes(config, info.image_size)
     checks.check_batch(config, device_count)
+    checks.check_budget(config, default_epochs=80.0)
     checks.check_schedule(config)
     byol_config.check_crop(config, info.image_size)
     return config
