@@ -81,8 +81,7 @@ def lstm_language_model(
             states.append(last)
         x = drop(x)
         if tied_embedding:
-            bias = hk.get_parameter("decoder_b", (vocabulary_size,), x.dtype, init)
-            logits = x @ embedding.embeddings.T + bias
+            logits = hk.Bias(b_init=init, bias_dims=[-1], name="decoder")(x @ embedding.embeddings.T)
         else:
             logits = hk.Linear(vocabulary_size, w_init=init, b_init=init, name="decoder")(x)
         return logits, jax.tree.map(lambda *layers: jnp.stack(layers, axis=1), *states)
