@@ -81,7 +81,8 @@ def lstm_language_model(
             states.append(last)
         x = drop(x)
         if tied_embedding:
-            logits = hk.Bias(b_init=init, bias_dims=[-1], name="decoder")(x @ embedding.embeddings.T)
+            bias = hk.Bias(b_init=init, bias_dims=[-1], name="decoder")
+            logits = bias(x @ embedding.embeddings.T)
         else:
             logits = hk.Linear(vocabulary_size, w_init=init, b_init=init, name="decoder")(x)
         return logits, jax.tree.map(lambda *layers: jnp.stack(layers, axis=1), *states)

@@ -30,8 +30,7 @@ from nfnets_jax.tasks.task import Experiment, Hyper, Measurement, Metrics, Resid
 from nfnets_jax.training.mesh import DATA, mean_over_devices
 
 FIELDS: Fields = {
-    "num_epochs": number(10.0, 0, 1e6, open_below=True),
-    "num_steps": integer(None, 1),  # instead of num_epochs
+    **{name: checks.BUDGET_FIELDS[name] for name in ("num_epochs", "num_steps", "num_examples")},
     "batch_size": integer(20, 1, 2**20),
     "sequence_length": integer(35, 1, 2**14),
     "evaluation_batch_size": integer(64, 1, 2**20),
@@ -167,6 +166,7 @@ def check(config: dict[str, Any], device_count: int) -> dict[str, Any]:
         raise ConfigError(f"dataset.level={dataset['level']!r}: penn_treebank is distributed as "
                           "words; use 'word'")
     checks.check_batch(config, device_count)
+    checks.check_budget(config, default_epochs=10.0)
     checks.check_schedule(config)
     return config
 
@@ -247,25 +247,34 @@ def resident_corpus(ids, batch_size: int, sequence_length: int) -> Resident:
 
 
 def _length(config: Mapping[str, Any], num_tokens: int) -> tuple[int, optax.Schedule]:
-    """The number of steps of a run, and its schedule as a factor of the learning rate."""
+    """The number of steps of a run, and its schedule as a factor of the learning rate.
+
+    An epoch is the whole steps that the streams have; an example is a sequence.
+    """
     try:
         per_epoch = steps_per_epoch(num_tokens, config["batch_size"], config["sequence_length"])
     except ValueError as error:
         raise ConfigError(str(error)) from None
-    total_steps = config["num_steps"] or round(config["num_epochs"] * per_epoch)
+    if config["num_steps"] is not None:
+        total_steps = config["num_steps"]
+    elif config["num_examples"] is not None:
+        total_steps = config["num_examples"] // config["batch_size"]
+    else:
+        total_steps = round(config["num_epochs"] * per_epoch)
     if total_steps < 1:
+        field = "num_epochs" if config["num_examples"] is None else "num_examples"
         raise ConfigError(
-            f"num_epochs={config['num_epochs']:g}: less than one step, where an epoch has "
-            f"{per_epoch}; use at least {math.ceil(100 / per_epoch) / 100:g}")
+            f"{field}={config[field]:g}: less than one step of batch_size={config['batch_size']}, "
+            f"where an epoch has {per_epoch} steps; use more")
     schedule = config["schedule"]
     warmup_steps = round(schedule["warmup_epochs"] * per_epoch)
     if warmup_steps >= total_steps:
         raise ConfigError(
             f"schedule.warmup_epochs={schedule['warmup_epochs']:g}: are {warmup_steps} steps of a "
-            f"run of {total_steps}; use fewer")
+            f"run of {total_steps}; use less than {total_steps / per_epoch:.3g}")
     return total_steps, optim.create_schedule(
         schedule["name"], total_steps=total_steps, warmup_steps=warmup_steps,
-        final_fraction=schedule["final_fraction"])
+        final_fraction=schedule["final_fraction"], first_drop=schedule["first_drop"])
 
 
 def _measure_perplexity(state, means, split, mesh) -> Measurement:
