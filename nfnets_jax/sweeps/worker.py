@@ -1,0 +1,246 @@
+"""A worker takes one chunk of a sweep after the other until no cell is missing.
+
+Any number of workers may be at work on one folder; the same command again is a resume.
+"""
+
+import contextlib
+import functools
+import json
+import logging
+import os
+import shutil
+import socket
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from jax.sharding import Mesh
+
+from nfnets_jax import tasks
+from nfnets_jax.sweeps import leases, table
+from nfnets_jax.sweeps.plan import Chunk, Plan, digest
+from nfnets_jax.training import mapping as mapping_lib
+from nfnets_jax.training.mesh import POPULATION
+from nfnets_jax.training.population import Mapping
+from nfnets_jax.training.population_run import Outcome, PopulationRunner, Runs
+from nfnets_jax.training.workdir import write_atomically
+
+logger = logging.getLogger(__name__)
+
+
+class Settings(NamedTuple):
+    """How a worker works.
+
+    Attributes:
+      mesh: of the devices of this process.
+      mapping: 'auto', or as for `population.map_population`.
+      retry: statuses whose cells are run again; 'crashed' alone makes sense.
+      lease_seconds: after which a silent worker's chunk is taken over.
+      checkpoint_seconds: between saves of a population.
+      is_stopping: whether this worker has been told to stop.
+      report: `(chunk, step, total steps, members in training)`, told after each block of steps.
+      note: told what is worth a line.
+    """
+
+    mesh: Mesh
+    mapping: Mapping
+    retry: tuple[str, ...]
+    lease_seconds: float
+    checkpoint_seconds: float
+    is_stopping: Callable[[], bool]
+    report: Callable[[Chunk, int, int, int], None]
+    note: Callable[[str], None]
+
+
+def open_sweep(workdir: Path, plan: Plan) -> None:
+    """Makes a folder ready for a sweep, or puts it in order after an interruption.
+
+    Raises:
+      OSError: if it cannot be written.
+    """
+    for folder in ("journal", "curves", "leases"):
+        (workdir / folder).mkdir(parents=True, exist_ok=True)
+    with leases.exclusive(workdir / ".lock"):
+        table.recover(workdir)
+        table.write_plan(workdir, plan)
+
+
+def missing_cells(workdir: Path, chunk: Chunk, retry: Sequence[str], rows: dict) -> list[bool]:
+    """Which cells of a chunk have yet to be run."""
+    return [cell.key not in rows or rows[cell.key]["status"] in retry for cell in chunk.cells]
+
+
+class Worker:
+    """Runs the missing cells of a sweep; see `run`."""
+
+    def __init__(self, workdir: Path, plan: Plan, chunks: Sequence[Chunk], settings: Settings):
+        self._workdir, self._plan, self._chunks = workdir, plan, chunks
+        self._settings = settings
+        self._retried: set[str] = set()
+        self._runner: tuple[str, PopulationRunner] | None = None
+
+    def run(self) -> bool:
+        """Runs chunks until none is missing, those of lost workers included.
+
+        Returns:
+          Whether the sweep is complete; False if the worker was told to stop.
+        """
+        waiting = False
+        while True:
+            if self._settings.is_stopping():
+                return False
+            claimed = self._claim()
+            if claimed is None:
+                return True
+            if claimed == "wait":
+                if not waiting:
+                    self._settings.note("the other cells are being run by other workers; waiting")
+                waiting = True
+                time.sleep(min(1.0, self._settings.lease_seconds / 4))
+                continue
+            waiting = False
+            chunk, active, lease = claimed
+            try:
+                if not self._run_chunk(chunk, active, lease):
+                    return False
+            finally:
+                lease.release()
+
+    def _claim(self):
+        """A chunk with what is missing in it and its lease; 'wait'; or None if all is done."""
+        with leases.exclusive(self._workdir / ".lock"):
+            rows = table.read_rows(self._workdir)
+            is_missing = False
+            for chunk in self._chunks:
+                retry = () if chunk.key in self._retried else self._settings.retry
+                active = missing_cells(self._workdir, chunk, retry, rows)
+                if not any(active):
+                    continue
+                is_missing = True
+                path = self._workdir / "leases" / chunk.key
+                lease = leases.acquire(path, self._settings.lease_seconds)
+                if lease is not None:
+                    self._retried.add(chunk.key)
+                    return chunk, active, lease
+            return "wait" if is_missing else None
+
+    def _run_chunk(self, chunk: Chunk, active: list[bool], lease: leases.Lease) -> bool:
+        started = time.perf_counter()
+        name = digest([cell.key for cell, a in zip(chunk.cells, active, strict=True) if a])
+        partial = self._workdir / "partial" / name
+        log: dict[str, Any] = {"chunk": chunk.key, "program": chunk.program.key,
+                               "cells": sum(active)}
+        try:
+            runner, log["compile_seconds"] = self._get_runner(chunk)
+            total = runner.experiment.total_steps
+            configs = [cell.config for cell in chunk.cells]
+            task = tasks.get(configs[0]["task"])
+            runs = Runs([config["seed"] for config in configs],
+                        [task.read_hyper(config) for config in configs], active)
+            training = time.perf_counter()
+            outcomes = runner.run(
+                runs, checkpoint_dir=partial,
+                checkpoint_seconds=self._settings.checkpoint_seconds,
+                is_stopping=self._settings.is_stopping,
+                report=lambda step, alive: self._settings.report(chunk, step, total, alive))
+            log["run_seconds"] = time.perf_counter() - training
+            log["member_steps"] = 0 if outcomes is None else sum(o.steps for o in outcomes)
+        except Exception as error:
+            # Whatever it is, it belongs to these cells, and the others are still to be run.
+            logger.exception("A chunk of %d cells crashed.", sum(active))
+            reason = traceback.format_exception_only(error)[-1].strip()
+            outcomes = [reason] * len(chunk.cells)
+        if outcomes is None:
+            return False
+        with leases.exclusive(self._workdir / ".lock"):
+            if not lease.is_held():
+                self._settings.note("another worker has taken over a chunk of this one, which "
+                                    "had been silent for too long; its rows are left to that one")
+                return True
+            rows = self._make_rows(chunk, active, outcomes, name)
+            log |= {"worker": f"{socket.gethostname()}:{os.getpid()}",
+                    "device": jax.devices()[0].device_kind,
+                    "seconds": time.perf_counter() - started}
+            table.commit(self._workdir, name, rows, log)
+        shutil.rmtree(partial, ignore_errors=True)
+        return True
+
+    def _make_rows(self, chunk: Chunk, active: list[bool], outcomes: Sequence[Outcome | str],
+                   name: str) -> list[table.Row]:
+        examples = chunk.cells[0].config.get("batch_size", 0)
+        curves = None
+        if isinstance(outcomes[0], Outcome):
+            curves = table.write_curves(self._workdir, name, {
+                cell.key: outcome.curve for cell, outcome, is_active in zip(
+                    chunk.cells, outcomes, active, strict=True) if is_active})
+        rows = []
+        for cell, outcome, is_active in zip(chunk.cells, outcomes, active, strict=True):
+            if not is_active:
+                continue
+            row = table.identify(self._plan, cell, chunk.program.key)
+            if isinstance(outcome, str):
+                row |= {"status": "crashed", "error": outcome}
+            else:
+                row |= {"status": outcome.status, "steps": outcome.steps,
+                        "examples": outcome.steps * examples,
+                        "diverged_at": outcome.diverged_at, **outcome.metrics, "curve": curves}
+            rows.append(row)
+        return rows
+
+    def _get_runner(self, chunk: Chunk) -> tuple[PopulationRunner, float]:
+        """The compiled programs of a chunk, and the seconds spent on compiling them now."""
+        if self._runner is not None and self._runner[0] == chunk.program.key:
+            return self._runner[1], 0.0
+        self._runner = None  # its memory is free for the next one
+        make = functools.partial(self.make_runner, chunk)
+        chosen = self._settings.mapping
+        if chosen == "auto":
+            with self._choosing():
+                file = self._workdir / "mapping.json"
+                if file.exists():
+                    chosen = json.loads(file.read_text())["mapping"]
+                else:
+                    start = time.perf_counter()
+                    runner, times = self._measure(make, chunk)
+                    write_atomically(file, json.dumps(
+                        {"mapping": runner.mapping, "seconds_per_step": times}, indent=2) + "\n")
+                    self._runner = chunk.program.key, runner
+                    return runner, time.perf_counter() - start
+        runner = make(chosen)
+        self._runner = chunk.program.key, runner
+        return runner, runner.compile().seconds
+
+    def _measure(self, make, chunk: Chunk):
+        per_device = chunk.size // self._settings.mesh.shape[POPULATION]
+        runner, times = mapping_lib.choose(make, per_device)
+        shown = ", ".join(f"{name} " + ("does not fit" if seconds is None else
+                                        f"{seconds * 1e3:.3g} ms a step")
+                          for name, seconds in times.items())
+        self._settings.note(f"mapping over {chunk.size} members: {runner.mapping} ({shown})")
+        return runner, times
+
+    @contextlib.contextmanager
+    def _choosing(self):
+        """One worker measures, and all take what it chose, so that their numbers agree."""
+        with leases.exclusive(self._workdir / ".mapping.lock"):
+            yield
+
+    def make_runner(self, chunk: Chunk, mapping: Mapping) -> PopulationRunner:
+        """The programs of a chunk, not yet compiled."""
+        config = chunk.cells[0].config
+        return PopulationRunner(
+            lambda seed: tasks.create({**config, "seed": seed}),
+            size=chunk.size,
+            num_seeds=_most_seeds(self._chunks, chunk.program.key),
+            evaluate_every=config["evaluate_every"],
+            mesh=self._settings.mesh,
+            mapping=mapping)
+
+
+def _most_seeds(chunks: Sequence[Chunk], program_key: str) -> int:
+    """The largest number of different seeds in the chunks of a program."""
+    return max(len({cell.config["seed"] for cell in chunk.cells})
+               for chunk in chunks if chunk.program.key == program_key)

@@ -1,0 +1,391 @@
+"""Running a population from its first step to its last, or from where it was interrupted.
+
+    evaluate; until the end or until no member is training: advance, now and then evaluate and save
+
+What a member comes to is told by the rules of `judge`; one that diverges never stops the others.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from nfnets_jax.data import prefetch_to_device
+from nfnets_jax.tasks.task import Experiment
+from nfnets_jax.training.checkpoints import Checkpoints
+from nfnets_jax.training.compilation import Compiled, compile_ahead
+from nfnets_jax.training.mesh import REPLICATED, SHARDED, make_mesh, sharding
+from nfnets_jax.training.population import (
+    DIVERGENCE_FACTOR,
+    INPUTS,
+    MEMBERS,
+    Mapping,
+    Member,
+    map_population,
+)
+from nfnets_jax.training.workdir import write_atomically
+
+# A run whose final training loss is at least this share of the chance loss has learned nothing.
+DEAD_SHARE = 0.95
+# How much of what the steps are made with is on the devices at a time, and of evaluation batches.
+LARGEST_INPUT_BYTES = 2**28
+LARGEST_KEPT_BYTES = 2**29
+# Seconds that a block of steps may take before the host has a look, about.
+BLOCK_SECONDS = 2.0
+
+
+class Outcome(NamedTuple):
+    """What one run has come to.
+
+    Attributes:
+      status: 'done', 'dead' or 'diverged'; see `judge`.
+      steps: that were made.
+      diverged_at: the step at which divergence was seen, or None.
+      metrics: of the last evaluation, named `{role}_{metric}`; None where not finite. And
+        `best_{role}_{metric}`, the best of all evaluations.
+      curve: all evaluations, each with its `step`.
+    """
+
+    status: str
+    steps: int
+    diverged_at: int | None
+    metrics: dict[str, float | None]
+    curve: list[dict[str, Any]]
+
+
+class Runs(NamedTuple):
+    """Which runs a population is made of.
+
+    Attributes:
+      seeds: of each member.
+      hyper: the traced scalars of each member.
+      active: whether a member is wanted; the others only keep the population the same.
+    """
+
+    seeds: Sequence[int]
+    hyper: Sequence[dict[str, Any]]
+    active: Sequence[bool]
+
+
+class PopulationRunner:
+    """The compiled programs of one population, ready to run it again and again.
+
+    Args:
+      make_experiment: `seed -> Experiment`; they differ in their batches alone.
+      size: number of members, a multiple of the mesh axis `'population'`.
+      num_seeds: of different seeds among them, at most.
+      evaluate_every: steps between evaluations; 0 for the first and the last alone.
+      mesh: from `mesh.make_mesh`.
+      mapping: see `population.map_population`.
+    """
+
+    def __init__(self, make_experiment: Callable[[int], Experiment], *, size: int, num_seeds: int,
+                 evaluate_every: int, mesh: Mesh, mapping: Mapping):
+        self.experiment = make_experiment(0)
+        self.mesh, self.size, self.mapping = mesh, size, mapping
+        self._make_experiment = make_experiment
+        self._num_seeds = num_seeds
+        self._interval = evaluate_every or self.experiment.total_steps
+        self.programs = map_population(self.experiment, mesh, mapping)
+        resident = self.experiment.resident
+        self._arrays = jax.device_put(
+            () if resident is None else resident.arrays, sharding(mesh, REPLICATED))
+        per_step = num_seeds * sum(x.nbytes for x in jax.tree.leaves(self._feed(0, 0).take(1)))
+        longest = min(self._interval, self.experiment.total_steps)
+        self._capacity = max(1, min(longest, LARGEST_INPUT_BYTES // max(1, per_step)))
+        self._kept: dict[str, list] = {}
+        self._compiled: Compiled | None = None
+
+    def compile(self) -> Compiled:
+        """Compiles the training program, unless that has been done."""
+        if self._compiled is None:
+            one = jax.eval_shape(self.programs.init, *self._init_arguments(
+                Runs([0], [self.experiment.hyper], [True])))
+            members = _placed(one, self.mesh, MEMBERS)
+            steps = self._feed(0, 0).take(1)
+            inputs = jax.tree.map(
+                lambda x: jax.ShapeDtypeStruct(
+                    (self._num_seeds, self._capacity, *x.shape[1:]), x.dtype,
+                    sharding=sharding(self.mesh, INPUTS)), steps)
+            self._compiled = compile_ahead(
+                self.programs.advance, members, inputs, self._arrays, np.int32(0))
+        return self._compiled
+
+    def memory_bytes(self) -> int:
+        """Memory of each device that the compiled training program takes."""
+        analysis = self.compile().call.memory_analysis()
+        return analysis.temp_size_in_bytes + analysis.argument_size_in_bytes
+
+    def time_steps(self, seconds: float) -> float:
+        """Seconds for one step of the whole population, measured for about so long."""
+        runs = Runs([0] * self.size, [self.experiment.hyper] * self.size, [True] * self.size)
+        members = self._init(runs)
+        inputs = self._inputs([self._feed(0, 0)], self._capacity)
+        advance, count = self.compile().call, 1
+        members = jax.block_until_ready(advance(members, inputs, self._arrays, np.int32(1)))
+        while True:
+            start = time.perf_counter()
+            members = jax.block_until_ready(advance(members, inputs, self._arrays, np.int32(count)))
+            taken = time.perf_counter() - start
+            if taken > seconds / 2 or count == self._capacity:
+                return taken / count
+            count = min(self._capacity, 1 + int(count * min(100, seconds / max(taken, 1e-6))))
+
+    def run(self, runs: Runs, *, checkpoint_dir: Path | None = None,
+            checkpoint_seconds: float = math.inf, is_stopping: Callable[[], bool] = lambda: False,
+            report: Callable[[int, int], None] = lambda step, alive: None) -> list[Outcome] | None:
+        """Runs a population.
+
+        Args:
+          runs: at most `size`.
+          checkpoint_dir: where the population is saved, and continued from if it is there.
+          checkpoint_seconds: between saves.
+          is_stopping: asked after each block of steps; a population that stops is saved.
+          report: told the step, and how many members are training.
+
+        Returns:
+          What each run has come to, in their order; None if it was told to stop.
+        """
+        total = self.experiment.total_steps
+        advance = self.compile().call
+        members, step = self._init(runs), 0
+        record = Record(self.experiment, runs)
+        checkpoints = None
+        if checkpoint_dir is not None:
+            checkpoints = Checkpoints(checkpoint_dir, keep=1)
+            restored = checkpoints.restore_latest(_placed(members, self.mesh, MEMBERS))
+            if restored is not None:
+                members, step = restored
+                record.load(checkpoint_dir / f"record_{step}.json")
+        if step == 0:
+            members = self._evaluate(members, 0, record)
+        seeds = sorted(set(runs.seeds))
+        feeds = [self._feed(seed, step) for seed in seeds]
+        longest, saved = 16, time.perf_counter()
+        while step < total:
+            until = min(total, (step // self._interval + 1) * self._interval)
+            count = min(longest, self._capacity, until - step)
+            start = time.perf_counter()
+            members = advance(members, self._inputs(feeds, count), self._arrays, np.int32(count))
+            step += count
+            alive = int(np.sum(jax.device_get(members.is_training)))
+            taken = time.perf_counter() - start
+            if step == until or not alive:
+                members = self._evaluate(members, step, record)
+                alive = int(np.sum(jax.device_get(members.is_training)))
+            report(step, alive)
+            if not alive:
+                break
+            stopping = step < total and is_stopping()
+            if checkpoints is not None and step < total and (
+                    stopping or time.perf_counter() - saved > checkpoint_seconds):
+                record.save(checkpoint_dir / f"record_{step}.json")
+                checkpoints.save(step, members)
+                checkpoints.wait()
+                for file in checkpoint_dir.glob("record_*.json"):
+                    if int(file.stem.removeprefix("record_")) not in checkpoints.steps():
+                        file.unlink()
+                saved = time.perf_counter()
+            if stopping:
+                return None
+            if taken < BLOCK_SECONDS / 2 and count == longest:
+                longest *= 4
+            elif taken > 2 * BLOCK_SECONDS:
+                longest = max(1, count // 2)
+        if checkpoints is not None:
+            checkpoints.close()
+        return record.outcomes()
+
+    def _init_arguments(self, runs: Runs):
+        fill = self.size - len(runs.seeds)
+        seeds = [*runs.seeds, *[runs.seeds[0]] * fill]
+        rows = [*runs.hyper, *[runs.hyper[0]] * fill]
+        index = {seed: i for i, seed in enumerate(sorted(set(runs.seeds)))}
+        hyper = {name: np.array([row[name] for row in rows], np.float32) for name in rows[0]}
+        active = np.array([*runs.active, *[False] * fill])
+        return (np.array(seeds, np.uint32), hyper,
+                np.array([index[seed] for seed in seeds], np.int32), active)
+
+    def _init(self, runs: Runs) -> Member:
+        members = self.programs.init(*self._init_arguments(runs))
+        prepare = self.experiment.prepare
+        if prepare is None:
+            return members
+        states = jax.device_get(members.run.task)
+        prepared = [prepare(jax.tree.map(lambda x, k=k: x[k], states)) for k in range(self.size)]
+        stacked = jax.tree.map(lambda *x: np.stack(x), *prepared)
+        return members._replace(run=members.run._replace(
+            task=jax.device_put(stacked, sharding(self.mesh, MEMBERS))))
+
+    def _feed(self, seed: int, step: int) -> "Feed":
+        return Feed(self.experiment if self.experiment.resident else self._make_experiment(seed),
+                    seed, step)
+
+    def _inputs(self, feeds: Sequence["Feed"], count: int) -> Any:
+        """The next steps' rows of all seeds, filled up to the compiled shape, on the devices."""
+        def fill(*rows):
+            block = np.zeros((self._num_seeds, self._capacity, *rows[0].shape[1:]), rows[0].dtype)
+            for i, row in enumerate(rows):
+                block[i, : len(row)] = row
+            return block
+
+        blocks = jax.tree.map(fill, *[feed.take(count) for feed in feeds])
+        return jax.device_put(blocks, sharding(self.mesh, INPUTS))
+
+    def _evaluate(self, members: Member, step: int, record: "Record") -> Member:
+        """Evaluates all splits; members that turn out to have diverged are marked."""
+        metrics = {}
+        for role, split in (self.experiment.splits or {
+                "test": self.experiment.evaluation_split}).items():
+            sums = [jax.device_get(self.programs.evaluate(members, batch))
+                    for batch in self._evaluation_batches(split)]
+            totals = {name: sum(np.asarray(s[name], np.float64) for s in sums) for name in sums[0]}
+            count = totals.pop("count")
+            means = {name: value / count for name, value in totals.items()}
+            if self.experiment.measure is not None:
+                means = self._measure(members, means, count, split)
+            metrics |= {f"{role}_{name}": value for name, value in means.items()}
+        fetched = jax.device_get((members.is_training, members.loss_sum, members.run.step))
+        finite = jax.device_get(self.programs.check(members))
+        healthy, initial_loss = record.add(step, metrics, *fetched, finite)
+        placed = jax.device_put(
+            (healthy, np.zeros(self.size, np.float32), initial_loss.astype(np.float32)),
+            sharding(self.mesh, MEMBERS))
+        return members._replace(is_training=placed[0], loss_sum=placed[1], initial_loss=placed[2])
+
+    def _measure(self, members: Member, means: dict, count, split: str) -> dict:
+        states, mesh = jax.device_get(members.run.task), make_mesh()
+        rows = []
+        for k in range(self.size):
+            own = {name: float(value[k]) for name, value in means.items()}
+            state = jax.tree.map(lambda x, k=k: x[k], states)
+            measured = self.experiment.measure(state, {**own, "count": int(count[k])}, split, mesh)
+            rows.append({**own, **measured.metrics})
+        return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+
+    def _evaluation_batches(self, split: str) -> Iterator:
+        if split in self._kept:
+            yield from self._kept[split]
+            return
+        kept, size = [], 0
+        for batch in prefetch_to_device(
+                iter(self.experiment.evaluation_batches(split)), sharding(self.mesh, SHARDED)):
+            yield batch
+            size += sum(x.nbytes for x in jax.tree.leaves(batch))
+            if size <= LARGEST_KEPT_BYTES:
+                kept.append(batch)
+        if size <= LARGEST_KEPT_BYTES:
+            self._kept[split] = kept
+
+
+class Feed:
+    """What the steps of one seed are made with, in order."""
+
+    def __init__(self, experiment: Experiment, seed: int, step: int):
+        self._resident, self._seed, self._step = experiment.resident, seed, step
+        if self._resident is None:
+            self._batches = experiment.train_batches(step)
+
+    def take(self, count: int) -> Any:
+        """A tree of arrays [count, batch, ...]: batches, or what is drawn from resident data."""
+        start, self._step = self._step, self._step + count
+        if self._resident is not None:
+            return self._resident.draw(self._seed, start, self._step)
+        return jax.tree.map(lambda *x: np.stack(x), *[next(self._batches) for _ in range(count)])
+
+
+class Record:
+    """The evaluations of a population, and what they say of its members."""
+
+    def __init__(self, experiment: Experiment, runs: Runs):
+        self._experiment, self._runs = experiment, runs
+        self._count = len(runs.seeds)
+        self._curves: list[list[dict]] = [[] for _ in range(self._count)]
+        self._diverged_at: list[int | None] = [None] * self._count
+        self._steps = [0] * self._count
+
+    def add(self, step: int, metrics: dict[str, np.ndarray], is_training, loss_sum, steps, finite):
+        """Notes an evaluation.
+
+        Returns:
+          Which members go on, bool [size]; the loss of each before its first step, [size].
+        """
+        name = "train_loss" if "train_loss" in metrics else "test_loss"
+        loss = metrics.get(name, np.zeros(len(is_training)))
+        initial = np.array([self._curves[k][0][name] if step and k < self._count else value
+                            for k, value in enumerate(loss)], np.float64)
+        healthy = np.array(is_training)
+        with np.errstate(invalid="ignore"):
+            healthy &= finite & (loss <= DIVERGENCE_FACTOR * initial)
+        for k in range(self._count):
+            if not self._runs.active[k] or self._diverged_at[k] is not None:
+                continue
+            values = {metric: _finite(value[k]) for metric, value in metrics.items()}
+            made = int(steps[k]) - self._steps[k]
+            if made:
+                values["running_loss"] = _finite(loss_sum[k] / made)
+            self._steps[k] = int(steps[k])
+            self._curves[k].append({"step": self._steps[k], **values})
+            if not healthy[k]:
+                self._diverged_at[k] = self._steps[k]
+        return healthy, initial
+
+    def outcomes(self) -> list[Outcome]:
+        """What each run has come to."""
+        return [self._outcome(k) for k in range(self._count)]
+
+    def _outcome(self, k: int) -> Outcome:
+        if not self._runs.active[k]:
+            return Outcome("missing", 0, None, {}, [])
+        curve = self._curves[k]
+        last = {name: value for name, value in curve[-1].items()
+                if name not in ("step", "running_loss")}
+        role = "valid" if "valid" in self._experiment.splits else "test"
+        name = f"{role}_{self._experiment.best_metric}"
+        values = [point[name] for point in curve[1:] if point.get(name) is not None]
+        if values:
+            last[f"best_{name}"] = (min if self._experiment.best_is_smallest else max)(values)
+        status = judge(self._diverged_at[k] is not None, last.get("train_loss"),
+                       self._experiment.chance_loss)
+        return Outcome(status, self._steps[k], self._diverged_at[k], last, curve)
+
+    def save(self, file: Path) -> None:
+        """Writes what was noted so far, beside a checkpoint."""
+        write_atomically(file, json.dumps([self._curves, self._diverged_at, self._steps]))
+
+    def load(self, file: Path) -> None:
+        """Reads what `save` wrote."""
+        self._curves, self._diverged_at, self._steps = json.loads(file.read_text())
+
+
+def judge(has_diverged: bool, train_loss: float | None, chance_loss: float | None) -> str:
+    """What a run has come to (the rules are chosen, not any paper's).
+
+    'diverged': the loss or a number of the state was not finite, or the training loss was more
+    than `DIVERGENCE_FACTOR` times the initial one at an evaluation (in a simulation: at a step).
+    'dead': the final training loss is finite, but at least `DEAD_SHARE` of the chance loss; also
+    where the learning rate was too small. ReLU networks that blow up often end here, with a
+    finite loss. 'done': all others.
+    """
+    if has_diverged:
+        return "diverged"
+    if chance_loss and train_loss is not None and train_loss >= DEAD_SHARE * chance_loss:
+        return "dead"
+    return "done"
+
+
+def _finite(value) -> float | None:
+    value = float(value)
+    return value if math.isfinite(value) else None
+
+
+def _placed(tree: Any, mesh: Mesh, spec) -> Any:
+    placement = sharding(mesh, spec)
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=placement), tree)
