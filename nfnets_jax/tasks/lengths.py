@@ -29,14 +29,14 @@ def count_steps(config: Mapping[str, Any]) -> int:
     _count(dataset, "evaluation_split")
     if dataset["validation_split"] is not None:
         _count(dataset, "validation_split")
-    if config.get("num_steps") is not None:
+    if config["num_steps"] is not None:
         return config["num_steps"]
-    if config.get("num_examples") is not None:
+    if config["num_examples"] is not None:
         if config["num_examples"] < batch_size:
             raise ConfigError(f"num_examples={config['num_examples']}: less than one step of "
                               f"batch_size={batch_size}; use at least {batch_size}")
         return config["num_examples"] // batch_size
-    rounding = config.get("step_rounding", "nearest")
+    rounding = config["step_rounding"]
     steps_per_epoch = Fraction(num_examples, batch_size)
     if rounding == "per_epoch":
         steps_per_epoch = math.floor(steps_per_epoch)
