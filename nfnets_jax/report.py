@@ -1,18 +1,27 @@
-"""Draws figures: of a network before it is trained, or of a run.
+"""Draws figures: of a network before it is trained, of a run, or of a sweep.
 
     python -m nfnets_jax.report signal_propagation --config=experiments/digits/nf_resnet.py
     python -m nfnets_jax.report signal_propagation --config=... --images=noise --output=plot.png
     python -m nfnets_jax.report curves --workdir=runs/digits --output=curves.png
+    python -m nfnets_jax.report sweep --workdir=runs/batch_sizes --best_k=8 --select_on=valid
 
     signal_propagation    the three metrics of arXiv 2101.08692 for the config's network at
                           initialisation, block by block, beside the analytic prediction
     curves                loss, accuracy and learning rate of a finished or running run; of a
                           pretraining run the probes and the signs of collapse too
+    sweep                 a page with the tables and figures of a sweep, finished or running; the
+                          best learning rates are printed too
 
     --config=FILE.py[:VARIANT], --config.FIELD=VALUE    as for nfnets_jax.train
     --images=data|noise   what is fed to the network: the training set, or N(0, 1) noise, which
                           needs no data set
     --output=FILE         .png, .pdf or .svg; default: signal_propagation.png or curves.png
+                          of a sweep: a folder, or the page in it, ending in .html; default:
+                          WORKDIR/report/index.html
+    --best_k=K            a learning rate of a sweep is scored by the mean of its best K seeds;
+                          default: of all
+    --select_on=test|valid|train_loss|METRIC    what it is scored by; test and valid stand for
+                          the accuracy of that split, or its loss where there is none
 """
 
 from absl import flags
@@ -26,13 +35,20 @@ _CONFIG = config_flags.DEFINE_config_file(
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where the run is kept.")
 _IMAGES = flags.DEFINE_enum("images", "data", ["data", "noise"], "What the network is shown.")
 _OUTPUT = flags.DEFINE_string("output", None, "File to draw into.")
+_BEST_K = flags.DEFINE_integer(
+    "best_k", None, "How many seeds of a sweep count, the best ones; default: all.", lower_bound=1)
+_SELECT_ON = flags.DEFINE_string(
+    "select_on", "test", "What a sweep is scored by: test, valid, train_loss, or any metric.")
 
 
 def main(argv: list[str]) -> None:
     """Runs the program; the arguments are above."""
     reports = {"signal_propagation": _signal_propagation, "curves": _curves}
-    if len(argv) != 2 or argv[1] not in reports:
-        command_line.fail(f"name one report: {' or '.join(reports)}; see --help")
+    if len(argv) != 2 or argv[1] not in [*reports, "sweep"]:
+        command_line.fail(f"name one report: {', '.join(reports)} or sweep; see --help")
+    if argv[1] == "sweep":
+        _sweep()
+        return
     output = _OUTPUT.value or f"{argv[1]}.png"
     try:
         figures.check_format(output)
@@ -97,6 +113,27 @@ def _curves(output: str) -> None:
     if measured:
         verdict = embeddings.verdict(measured[-1]) or "not collapsed"
         print(f"step {measured[-1]['step']}: {verdict}")
+
+
+def _sweep() -> None:
+    command_line.require(workdir=_WORKDIR.value)
+    from nfnets_jax.reports import sweep
+    from nfnets_jax.sweeps import table as table_lib
+    from nfnets_jax.training import workdir
+
+    directory = workdir.expand(_WORKDIR.value)
+    output = workdir.expand(_OUTPUT.value) if _OUTPUT.value else directory / "report"
+    if output.suffix in figures.FORMATS:
+        command_line.fail(f"--output={output}: the report of a sweep is a folder, or a page whose "
+                          "name ends in .html")
+    options = sweep.Options(_SELECT_ON.value, _BEST_K.value)
+    table = table_lib.load(directory)
+    try:
+        print(sweep.summarize(table, options))
+    except ValueError as error:
+        of_flag = str(error).startswith(options._fields)
+        command_line.fail(f"--{error}" if of_flag else f"--workdir={directory}: {error}")
+    print(f"wrote {sweep.write(directory, table, output, options)}")
 
 
 if __name__ == "__main__":
