@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from nfnets_jax.naming import nearest
 from nfnets_jax.nets.branches import round_to_8
 
-BLOCKS = ("nf", "skipinit", "fixup", "bn", "bn_v1", "plain")
+BLOCKS = ("nf", "skipinit", "sqrt2", "fixup", "bn", "bn_v1", "plain")
+DENSE_BLOCKS = ("skipinit", "sqrt2", "fixup", "bn", "plain")
 
 _BASIC_RESNET_DEPTHS = {"18": (2, 2, 2, 2), "34": (3, 4, 6, 3)}
 _RESNET_DEPTHS = {
@@ -76,8 +77,8 @@ class Architecture(NamedTuple):
       values: arguments that differ from the defaults of its kinds.
       image_sizes: pixels of (training, test) images.
       module_name: of the Haiku module, the first part of every parameter's name.
-      family: which module builds it: 'resnet' for all that has stages of convolutional blocks, or
-        'mlp'.
+      family: which module builds it: 'resnet' for all that has stages of convolutional blocks,
+        'mlp' or 'residual_mlp'.
     """
 
     block: str
@@ -106,7 +107,7 @@ def names() -> list[str]:
     listed += [f"timm_nf_regnet_b{k}" for k in range(6)]
     listed += [f"timm_nfnet_{size}" for size in (*_NFNETS, "l0")]
     listed += [f"timm_eca_nfnet_{size}" for size in _TIMM_LIGHT]
-    listed += ["mlp"]
+    listed += ["mlp"] + [f"{block}_mlp" for block in DENSE_BLOCKS]
     return sorted(listed)
 
 
@@ -161,7 +162,7 @@ def _wide_resnet(block: str, depth: str, width: str) -> Architecture:
     k = int(width)
     values = dict(widths=(16 * k, 32 * k, 64 * k), depths=((int(depth) - 4) // 6,) * 3,
                   strides=(1, 2, 2), stem="cifar", stem_width=16, bottleneck=False)
-    if block in ("skipinit", "plain"):
+    if block in ("skipinit", "sqrt2", "plain"):
         values["conv_bias"] = False  # arXiv 2002.10444: plain SkipInit adds no biases.
     return Architecture(block, "resnet", values, (32, 32), f"{block}_resnet")
 
@@ -269,7 +270,11 @@ def _mlp() -> Architecture:
     return Architecture("none", "none", {}, (8, 8), "mlp", family="mlp")
 
 
-_BLOCK = "(nf|skipinit|fixup|bn|bn_v1|plain)"
+def _residual_mlp(block: str) -> Architecture:
+    return Architecture(block, "none", {}, (8, 8), f"{block}_mlp", family="residual_mlp")
+
+
+_BLOCK = f"({'|'.join(BLOCKS)})"
 _PATTERNS = (
     (rf"{_BLOCK}_(se)?resnet(\d+)", _resnet),
     (rf"{_BLOCK}_resnet_digits", _digits),
@@ -285,4 +290,5 @@ _PATTERNS = (
     (r"timm_()nfnet_(l0)", _timm_light),
     (r"timm_(eca)_nfnet_(l[0-3])", _timm_light),
     (r"mlp", _mlp),
+    (rf"({'|'.join(DENSE_BLOCKS)})_mlp", _residual_mlp),
 )

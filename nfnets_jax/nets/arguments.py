@@ -63,7 +63,9 @@ _AXIS = Rule(lambda value: value is None or isinstance(value, str), "None or the
 
 RULES = dict(
     num_classes=_POSITIVE_INTEGER,
+    width=_POSITIVE_INTEGER,
     widths=_POSITIVE_INTEGERS,
+    num_blocks=_POSITIVE_INTEGER,
     depths=_POSITIVE_INTEGERS,
     strides=_POSITIVE_INTEGERS,
     stem=_choice(*STEM_STRIDES),

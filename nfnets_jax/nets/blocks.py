@@ -22,13 +22,14 @@ Gate = Callable[[jax.Array], jax.Array]
 
 
 class PreActivationBlock(hk.Module):
-    """x_{l+1} = s(x_l) + alpha g f(h),  h = act(norm(x_l)) / expected_std.
+    """x_{l+1} = c (s(x_l) + alpha g f(h)),  h = act(norm(x_l)) / expected_std.
 
     The branch f is conv0, then act and conv for each further convolution. The shortcut s is x_l
     itself, or, in a transition block, a 1x1 convolution of h. With scaled weight
     standardization, scaled activations, no norm and a trained scalar g (`skip_gain`) this is the
     normalizer-free block (arXiv 2101.08692, section 3); with plain layers, alpha = 1 and
-    expected_std = 1 the SkipInit block (arXiv 2002.10444); with a norm and no g ResNetV2's.
+    expected_std = 1 the SkipInit block (arXiv 2002.10444), or without g and with c = 2^-1/2 its
+    control that keeps the variance; with a norm and no g ResNetV2's. c is 1 but for that control.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class PreActivationBlock(hk.Module):
         gate_after: str | None = None,
         gate_multiplier: float = 1.0,
         shortcut: str = "conv",
+        output_scale: float = 1.0,
         name: str | None = None,
     ):
         """Sets the hyperparameters.
@@ -67,6 +69,7 @@ class PreActivationBlock(hk.Module):
           gate_multiplier: of the gate.
           shortcut: of a transition block with a stride: a strided convolution ('conv'), or 2x2
             mean pooling and then the convolution ('avg_pool').
+          output_scale: the constant c.
           name: of the module.
         """
         super().__init__(name=name)
@@ -82,6 +85,7 @@ class PreActivationBlock(hk.Module):
         self.gate_after = gate_after or plan.kernels[-1].name
         self.gate_multiplier = gate_multiplier
         self.shortcut = shortcut
+        self.output_scale = output_scale
         self.stochastic_depth_rate = stochastic_depth_rate
         self.scale_by_keep = scale_by_keep
 
@@ -111,7 +115,8 @@ class PreActivationBlock(hk.Module):
             init = hk.initializers.Constant(self.skip_gain_init)
             skip_gain = hk.get_parameter("skip_gain", (), jnp.float32, init=init)
             out = out * skip_gain.astype(out.dtype)
-        return tag("block_output", self.alpha * out + self._apply_shortcut(x, h))
+        out = self.output_scale * (self.alpha * out + self._apply_shortcut(x, h))
+        return tag("block_output", out)
 
     @hk.transparent
     def _apply_shortcut(self, x: jax.Array, h: jax.Array) -> jax.Array:

@@ -41,8 +41,8 @@ def expected_variance(
     1, and it adds gain to the variance. So does a transition's shortcut, which replaces the
     signal.
 
-    Without a norm and without weight standardization (plain; skipinit and nf as controls), with
-    He's initialization and ReLU: a convolution of relu(x) keeps the second moment M of x, and
+    Without a norm and without weight standardization (plain, sqrt2; skipinit and nf as controls),
+    with He's initialization and ReLU: a convolution of relu(x) keeps the second moment M of x, and
     turns the mean product C of a channel at two images or positions into
     M (sqrt(1 - c^2) + (pi - arccos c) c) / pi, c = C / M (Cho and Saul 2009, the arc-cosine kernel
     of degree 1). Then C is the squared mean, and M - C the variance.
@@ -87,7 +87,7 @@ def expected_variance(
         stem = _stem(values, gain, stem_moments)
         return _recursion(plan, stem, lambda x, i: branch, lambda x, i: branch)
     has_he = block == "nf" or values.get("weight_init") == "he"
-    if block in ("nf", "skipinit", "plain") and has_he and activation == "relu":
+    if block in ("nf", "skipinit", "sqrt2", "plain") and has_he and activation == "relu":
         stem = _stem(values, 2.0, stem_moments)
         if not values.get("use_se") and not values.get("use_eca") and stem.variance > 0:
             return _without_norm(block, plan, values, stem)
@@ -123,7 +123,7 @@ def _without_norm(
             x = _relu_and_he_convolution(x)
         return x
 
-    return _recursion(plan, stem, branch, shortcut, alpha)
+    return _recursion(plan, stem, branch, shortcut, alpha, 0.5 if block == "sqrt2" else 1.0)
 
 
 def _relu_and_he_convolution(x: _Moments) -> _Moments:
@@ -139,6 +139,7 @@ def _recursion(
     branch: Callable[[_Moments, int], _Moments],
     shortcut: Callable[[_Moments, int], _Moments],
     alpha: float = 1.0,
+    factor: float = 1.0,
 ) -> dict[str, list[float]]:
     moments, residual_variance = [stem], []
     for block in plan:
@@ -146,7 +147,7 @@ def _recursion(
         added = branch(x, block.index)
         residual_variance.append(added.variance)
         kept = shortcut(x, block.index) if block.is_transition else x
-        moments.append(kept + added.times(alpha**2))
+        moments.append((kept + added.times(alpha**2)).times(factor))
     return dict(
         average_variance=[value.variance for value in moments],
         average_squared_mean=[value.squared_mean for value in moments],

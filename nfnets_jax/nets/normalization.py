@@ -59,8 +59,7 @@ def make_norm(
                 module = hk.BatchNorm(cross_replica_axis=cross_replica_axis, **shared)
             x = module(x, is_training)
         elif kind in ("layer", "group", "instance"):
-            groups = {"layer": 1, "instance": x.shape[-1]}.get(kind, min(num_groups, x.shape[-1]))
-            _check_groups(kind, groups, x.shape)
+            groups = count_groups(kind, num_groups, x.shape)
             x = hk.GroupNorm(groups, eps=eps, scale_init=init, name=name)(x)
         else:
             x = Affine(kind == "calibrated", eps, scale_init, name=name)(x)
@@ -164,8 +163,19 @@ class Affine(hk.Module):
         return inputs * scale + offset
 
 
-def _check_groups(kind: str, groups: int, shape: tuple[int, ...]) -> None:
+def count_groups(kind: str, num_groups: int, shape: tuple[int, ...]) -> int:
+    """Returns the groups of channels that are normalized together.
+
+    Args:
+      kind: 'layer', 'group' or 'instance'.
+      num_groups: of 'group'.
+      shape: of the inputs, [N, ..., C].
+
+    Raises:
+      ValueError: if they do not divide the channels, or would be of one number each.
+    """
     channels = shape[-1]
+    groups = {"layer": 1, "instance": channels}.get(kind, min(num_groups, channels))
     if channels % groups:
         raise ValueError(
             f"num_groups={groups}: does not divide a layer of {channels} channels; use "
@@ -174,3 +184,4 @@ def _check_groups(kind: str, groups: int, shape: tuple[int, ...]) -> None:
         raise ValueError(
             f"norm={kind!r}: has one number to normalize in each of {channels} groups of a vector "
             "of features, and would return its offset; use 'layer' or fewer groups")
+    return groups

@@ -11,22 +11,34 @@ import jax
 from nfnets_jax.nets import architectures, arguments, branches
 from nfnets_jax.nets.branches import BlockPlan, Branch
 from nfnets_jax.nets.mlp import FullyConnected
+from nfnets_jax.nets.normalization import count_groups
+from nfnets_jax.nets.residual_mlp import ResidualMLP
 from nfnets_jax.nets.resnet import ResNet
 
 # Of the authors' released code, except that dropout and stochastic depth of the ResNets are off
 # until asked for and that `weight_init` and `weight_standardization` are choices.
-_NORM_DEFAULTS = dict(
-    classifier_init_std=0.0,
-    use_se=False,
-    se_ratio=0.25,
-    weight_init="lecun",
-    weight_standardization=False,
+_STATISTICS_DEFAULTS = dict(
     norm="batch",
     num_groups=16,
     ghost_size=64,
     bn_decay_rate=0.9,
     bn_eps=1e-5,
     cross_replica_axis=None,
+)
+_NORM_DEFAULTS = dict(
+    _STATISTICS_DEFAULTS,
+    classifier_init_std=0.0,
+    use_se=False,
+    se_ratio=0.25,
+    weight_init="lecun",
+    weight_standardization=False,
+)
+_PLAIN_DEFAULTS = dict(
+    classifier_init_std=0.01,
+    conv_bias=True,
+    stem_bias=False,
+    weight_init="he",
+    scan_blocks=False,
 )
 _BLOCK_DEFAULTS = {
     "nf": dict(
@@ -57,13 +69,8 @@ _BLOCK_DEFAULTS = {
     "fixup": dict(classifier_init_std=0.0, scan_blocks=False),
     "bn": dict(_NORM_DEFAULTS, norm_order="norm_act"),
     "bn_v1": dict(_NORM_DEFAULTS, last_scale_init=1.0),
-    "plain": dict(
-        classifier_init_std=0.01,
-        conv_bias=True,
-        stem_bias=False,
-        weight_init="he",
-        scan_blocks=False,
-    ),
+    "plain": _PLAIN_DEFAULTS,
+    "sqrt2": _PLAIN_DEFAULTS,
 }
 _BRANCH_DEFAULTS = {
     "resnet": dict(bottleneck=True),
@@ -71,6 +78,8 @@ _BRANCH_DEFAULTS = {
     "nfnet": dict(head_width=0, expansion=0.5, group_size=128, use_two_convs=True),
 }
 _MLP_DEFAULTS = dict(widths=(64,), activation="relu", weight_init="he")
+_DENSE_DEFAULTS = dict(width=64, num_blocks=6, activation="relu")
+_DENSE_BLOCK_DEFAULTS = {"bn": _STATISTICS_DEFAULTS, "skipinit": dict(skip_gain_init=0.0)}
 # The arguments that `ResNet` takes itself; the others go to its blocks or make its plan.
 _SHARED = (
     "stem", "stem_width", "head_width", "activation", "dropout_rate", "stochastic_depth_rate",
@@ -101,7 +110,8 @@ def defaults(name: str) -> dict[str, Any]:
     and classifier); padding 'same' or 'symmetric'; eps_mode and eps, see `standardize`;
     round_widths, inner widths and those of squeeze-and-excite to multiples of 8 as in timm.
     skipinit: skip_gain_init; conv_bias and stem_bias; weight_init 'lecun' or 'he'.
-    plain: conv_bias, stem_bias, weight_init.
+    plain: conv_bias, stem_bias, weight_init. sqrt2: likewise; the sum of shortcut and branch is
+    divided by the square root of 2.
     bn, bn_v1 (post-activation): use_se, se_ratio, weight_init; norm, 'batch' or another kind that
     `make_norm` knows, or 'none'; num_groups, of norm='group'; ghost_size, examples
     of a group of norm='ghost_batch'; weight_standardization, without gain or bias; bn_decay_rate;
@@ -110,7 +120,9 @@ def defaults(name: str) -> dict[str, Any]:
     convolution or 'act_norm'. bn_v1: last_scale_init, of the last norm of each branch.
 
     mlp: widths, of the hidden layers; activation; weight_init, of the hidden layers 'he'
-    N(0, 2 / fan_in), 'lecun' N(0, 1 / fan_in) or 'orthogonal'.
+    N(0, 2 / fan_in), 'lecun' N(0, 1 / fan_in) or 'orthogonal'. {block}_mlp, fully connected
+    residual networks: width, num_blocks, activation; skipinit: skip_gain_init; bn: norm and what
+    belongs to it.
 
     Raises:
       ValueError: if the name is unknown.
@@ -118,6 +130,8 @@ def defaults(name: str) -> dict[str, Any]:
     found = architectures.find(name)
     if found.family == "mlp":
         return dict(_MLP_DEFAULTS)
+    if found.family == "residual_mlp":
+        return {**_DENSE_DEFAULTS, **_DENSE_BLOCK_DEFAULTS.get(found.block, {})}
     shared = dict(
         activation="relu", dropout_rate=0.0, stochastic_depth_rate=0.0, scale_by_keep=False,
         remat_blocks=False)
@@ -166,10 +180,18 @@ def _mlp(name: str, overrides: Mapping[str, Any]) -> Callable[..., FullyConnecte
         FullyConnected, **arguments.resolve(name, defaults(name), overrides))
 
 
+def _residual_mlp(name: str, overrides: Mapping[str, Any]) -> Callable[..., ResidualMLP]:
+    values = arguments.resolve(name, defaults(name), overrides)
+    if values.get("norm") in ("layer", "group", "instance"):
+        count_groups(values["norm"], values["num_groups"], (1, values["width"]))
+    return functools.partial(ResidualMLP, block=architectures.find(name).block, **values)
+
+
 # Family of networks -> (name, overrides) -> what makes its module of (num_classes, name).
 _FAMILIES: Mapping[str, Callable[..., Callable[..., hk.Module]]] = {
     "resnet": _resnet,
     "mlp": _mlp,
+    "residual_mlp": _residual_mlp,
 }
 
 

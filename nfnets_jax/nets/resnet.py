@@ -48,7 +48,7 @@ class ResNet(hk.Module):
 
         Args:
           num_classes: number of logits; None for a network that ends in its features.
-          block: 'nf', 'skipinit', 'fixup', 'bn', 'bn_v1' or 'plain'.
+          block: 'nf', 'skipinit', 'sqrt2', 'fixup', 'bn', 'bn_v1' or 'plain'.
           plan: the blocks in order.
           stem: a key of `STEM_STRIDES`.
           stem_width: output channels of the stem.
@@ -124,15 +124,16 @@ class ResNet(hk.Module):
             self.make_block = functools.partial(
                 blocks.FixUpBlock, num_blocks=len(plan), activation=self.activation,
                 scale_by_keep=scale_by_keep)
-        elif block in ("skipinit", "plain"):
+        elif block in ("skipinit", "sqrt2", "plain"):
             self.make_stem_conv = blocks.make_plain_conv(own["stem_bias"], own["weight_init"])
             self.make_conv = blocks.make_plain_conv(own["conv_bias"], own["weight_init"])
             self.make_block = functools.partial(
                 self.make_block, make_conv=self.make_conv,
-                skip_gain_init=own.get("skip_gain_init"))
+                skip_gain_init=own.get("skip_gain_init"),
+                output_scale=2**-0.5 if block == "sqrt2" else 1.0)
         else:
-            raise ValueError(
-                f"block={block!r} is unknown; allowed: nf, skipinit, fixup, bn, bn_v1, plain")
+            raise ValueError(f"block={block!r} is unknown; allowed: nf, skipinit, sqrt2, fixup, "
+                             "bn, bn_v1, plain")
 
     def __call__(self, images: jax.Array, is_training: bool) -> dict[str, jax.Array]:
         """Classifies images.

@@ -1,4 +1,4 @@
-"""Applies a run of identical blocks as one loop, so that only one of them is compiled."""
+"""Applies identical blocks as one loop, so that only one of them is compiled."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -54,3 +54,40 @@ def apply_scanned(
         return apply(params, key, x, values), None
 
     return jax.lax.scan(body, x, (stacked, numbers, keys))[0]
+
+
+def apply_stacked(
+    block: Callable[[jax.Array], jax.Array], count: int, x: jax.Array, name: str
+) -> jax.Array:
+    """Applies a block `count` times, each time with parameters and state of its own, as one loop.
+
+    To be called inside `hk.transform_with_state`, also while parameters are initialised. They are
+    kept stacked: arrays with a leading axis for the blocks. `hk.layer_stack` does the same, but
+    its initial state has already seen the images of the initialisation, which would stay in the
+    moving averages of batch statistics.
+
+    Args:
+      block: creates modules and applies them, without random numbers of its own; the output has
+        the shape and dtype of the input.
+      count: number of blocks.
+      x: input of the first block.
+      name: what the names of the block's modules are prefixed with.
+
+    Returns:
+      The output of the last block.
+    """
+    init, apply = hk.transform_with_state(block)
+
+    def init_stacked(key, x):
+        def init_one(x, key):
+            params, state = init(key, x)
+            return apply(params, state, None, x)[0], (params, state)
+
+        return jax.lax.scan(init_one, x, jax.random.split(key, count))[1]
+
+    params_and_state, updater = hk.lift_with_state(init_stacked, name=name)
+    key = hk.next_rng_key() if hk.running_init() else None
+    stacked = params_and_state(key, x)
+    x, state = jax.lax.scan(lambda x, values: apply(*values, None, x), x, stacked)
+    updater.update(state)
+    return x

@@ -20,6 +20,16 @@ def test_without_a_norm_the_second_moment_doubles_at_each_block():
     assert share[1] == pytest.approx((kappa(0.0) + kappa(kappa(0.0))) / 2)
 
 
+def test_divided_by_sqrt_2_the_second_moment_is_that_of_the_stem_at_every_block():
+    expected = nets.expected_variance("sqrt2_wrn_28_2")
+    plain = nets.expected_variance("plain_wrn_28_2")
+    for quantity in ("average_variance", "average_squared_mean"):
+        np.testing.assert_allclose(
+            expected[quantity], plain[quantity] / 2.0 ** np.arange(13), rtol=1e-12)
+    second_moment = np.add(expected["average_variance"], expected["average_squared_mean"])
+    np.testing.assert_allclose(second_moment, 2.0, rtol=1e-12)
+
+
 def test_without_weight_standardization_the_squared_mean_grows_past_1():
     expected = nets.expected_variance("nf_wrn_100_2", weight_standardization=False)
     standardized = nets.expected_variance("nf_wrn_100_2")
@@ -30,6 +40,7 @@ def test_without_weight_standardization_the_squared_mean_grows_past_1():
 
 @pytest.mark.parametrize("name, overrides", [
     ("plain_resnet_digits", {}),
+    ("sqrt2_resnet_digits", {}),
     ("nf_resnet_digits", dict(weight_standardization=False)),
     ("skipinit_resnet_digits", dict(weight_init="he")),
     ("bn_resnet_digits", dict(norm_order="act_norm")),

@@ -126,7 +126,7 @@ def test_networks_without_batch_statistics_have_no_state(kind, weight_standardiz
 
 
 def test_norms_that_make_no_sense_are_refused():
-    with pytest.raises(ValueError, match="norm='bach' is unknown; allowed: batch, ghost_batch, layer"):
+    with pytest.raises(ValueError, match="norm='bach' is unknown; allowed: batch, ghost_batch"):
         make_norm("bach")
     with pytest.raises(ValueError, match="num_groups=3: does not divide .* 8 channels; use 1"):
         apply_norm("group", IMAGES, num_groups=3)
@@ -137,10 +137,16 @@ def test_norms_that_make_no_sense_are_refused():
 def test_the_first_scale_of_a_branch_s_last_norm_can_be_zero():
     images = np.random.default_rng(0).normal(size=(4, 8, 8, 1)).astype(np.float32)
     network = nets.create("bn_v1_resnet_digits", None, last_scale_init=0.0)
-    params, _ = network.init(jax.random.key(0), images, True)
+    params, state = network.init(jax.random.key(0), images, True)
     scales = {name.split("/")[-1]: float(values["scale"].ravel()[0])
               for name, values in params.items() if "block_1" in name and "scale" in values}
     assert scales == {"bn0": 1.0, "bn1": 0.0}
+    # As with skip_gain = 0, the branches have no say.
+    others = {name: jax.tree.map(lambda w: 1 - 2 * w, values) if "/conv" in name else values
+              for name, values in params.items() if "shortcut" not in name}
+    np.testing.assert_array_equal(*(
+        network.apply({**params, **p}, state, None, images, True)[0]["features"]
+        for p in (params, others)))
 
 
 @pytest.mark.parametrize("name", ["bn_v1_resnet_digits", "nf_resnet_digits", "bn_resnet_digits"])

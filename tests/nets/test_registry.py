@@ -49,10 +49,16 @@ def test_parameter_totals_of_wide_resnets(name):
         parameter_total(f"skipinit_{name}", 10, shape),
         parameter_total(f"skipinit_{name}", 10, shape, conv_bias=True, stem_bias=True),
     ) == WIDE_TOTALS[name]
+    num_blocks = len(resolve_plan(f"sqrt2_{name}", {})[1])
+    without_gains = WIDE_TOTALS[name][1] - num_blocks
+    assert parameter_total(f"sqrt2_{name}", 10, shape) == without_gains
 
 
 def test_parameter_total_of_the_deepest_wide_resnet():
-    assert parameter_total("skipinit_wrn_1000_2", 10, (32, 32, 3)) == 64_170_156
+    shape = (32, 32, 3)
+    assert parameter_total("skipinit_wrn_1000_2", 10, shape) == 64_170_156
+    assert parameter_total(
+        "skipinit_wrn_1000_2", 10, shape, conv_bias=True, stem_bias=True) == 64_244_764
 
 
 def test_digits_networks_have_about_300_thousand_parameters():
@@ -201,7 +207,7 @@ def test_wrong_number_of_classes_is_refused(num_classes):
 
 
 def test_every_name_has_acceptable_defaults():
-    assert nets.names() == sorted(set(nets.names())) and len(nets.names()) == 172
+    assert nets.names() == sorted(set(nets.names())) and len(nets.names()) == 193
     for name in nets.names():
         nets.create(name, 10, **nets.defaults(name))
 

@@ -120,11 +120,16 @@ def test_stochastic_depth_rate_grows_from_zero(images):
     np.testing.assert_allclose(rates, [0.0, 0.1, 0.2, 0.3, 0.4])
 
 
-def test_dropout_acts_on_the_logits_and_not_on_the_features(images):
-    network = nets.create("nf_resnet_digits", 16, **SMALL, dropout_rate=0.75)
+# The second is "regularized SkipInit" of arXiv 2002.10444: biases everywhere, and dropout.
+@pytest.mark.parametrize("block, overrides", [
+    ("nf", {}), ("skipinit", dict(conv_bias=True, stem_bias=True))])
+def test_dropout_acts_on_the_logits_and_not_on_the_features(block, overrides, images):
+    network = nets.create(
+        f"{block}_resnet_digits", 16, **SMALL, dropout_rate=0.75, **overrides)
     params, state = initialize_quickly(network, images)
+    assert all(values.keys() & {"b", "bias"} for values in params.values() if "w" in values)
     identity = dict(w=np.eye(16, dtype=np.float32), b=np.zeros(16, np.float32))
-    params = {**params, "nf_resnet/classifier": identity}
+    params = {**params, f"{block}_resnet/classifier": identity}
     outputs, _ = network.apply(params, state, jax.random.key(3), images, True)
     features, logits = np.asarray(outputs["features"]), np.asarray(outputs["logits"])
     tested, _ = network.apply(params, state, None, images, False)
@@ -132,6 +137,16 @@ def test_dropout_acts_on_the_logits_and_not_on_the_features(images):
     kept = logits != 0.0
     np.testing.assert_allclose(logits[kept], 4.0 * features[kept], rtol=1e-5)
     assert abs(kept.mean() - 0.25) < 4 * np.sqrt(0.25 * 0.75 / kept.size)
+
+
+def test_dividing_by_sqrt_2_at_each_block_shrinks_a_network_without_biases(images):
+    # Such a network is homogeneous: a block's constant passes through all that follows it.
+    features = []
+    for block in ("plain", "sqrt2"):
+        network = create(block, conv_bias=False)
+        params, state = initialize_quickly(network, images)
+        features.append(network.apply(params, state, None, images, True)[0]["features"])
+    np.testing.assert_allclose(features[1], features[0] * 2 ** (-5 / 2), rtol=1e-4, atol=1e-6)
 
 
 def test_fixup_is_the_identity_inside_a_stage_at_initialization(images):
