@@ -43,7 +43,7 @@ def require(**values) -> None:
 
 def read_config(flag: flags.FlagHolder) -> config_dict.ConfigDict:
     """The config that `--config` names; ends the program if it was not given or has errors."""
-    given = _config_flag(sys.argv)
+    given = config_flag(sys.argv)
     if given is None:
         require(config=None)
     if not isinstance(flag.value, Mapping | config_dict.ConfigDict):
@@ -75,14 +75,15 @@ def _parse(argv: Sequence[str]) -> list[str]:
     try:
         return flags.FLAGS(list(argv))
     except Exception as error:
-        given = _config_flag(argv)
+        given = config_flag(argv)
         if given is not None:
             _check_overrides(argv, load_config(given))
         reason = str(error).strip().splitlines()
         fail(f"{reason[0] if reason else repr(error)}; --help shows what this program takes")
 
 
-def _config_flag(argv: Sequence[str]) -> str | None:
+def config_flag(argv: Sequence[str]) -> str | None:
+    """The value of `--config` among the arguments of a program."""
     for index, argument in enumerate(argv[1:], 1):
         name, equals, value = argument.lstrip("-").partition("=")
         if argument.startswith("-") and name == "config":

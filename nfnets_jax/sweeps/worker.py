@@ -3,7 +3,6 @@
 Any number of workers may be at work on one folder; the same command again is a resume.
 """
 
-import contextlib
 import functools
 import json
 import logging
@@ -22,6 +21,7 @@ from jax.sharding import Mesh
 from nfnets_jax import tasks
 from nfnets_jax.sweeps import leases, table
 from nfnets_jax.sweeps.plan import Chunk, Plan, digest
+from nfnets_jax.sweeps.progress import SweepProgress
 from nfnets_jax.training import mapping as mapping_lib
 from nfnets_jax.training.mesh import POPULATION
 from nfnets_jax.training.population import Mapping
@@ -41,8 +41,7 @@ class Settings(NamedTuple):
       lease_seconds: after which a silent worker's chunk is taken over.
       checkpoint_seconds: between saves of a population.
       is_stopping: whether this worker has been told to stop.
-      report: `(chunk, step, total steps, members in training)`, told after each block of steps.
-      note: told what is worth a line.
+      progress: shows how it is going.
     """
 
     mesh: Mesh
@@ -51,8 +50,7 @@ class Settings(NamedTuple):
     lease_seconds: float
     checkpoint_seconds: float
     is_stopping: Callable[[], bool]
-    report: Callable[[Chunk, int, int, int], None]
-    note: Callable[[str], None]
+    progress: SweepProgress
 
 
 def open_sweep(workdir: Path, plan: Plan) -> None:
@@ -68,8 +66,8 @@ def open_sweep(workdir: Path, plan: Plan) -> None:
         table.write_plan(workdir, plan)
 
 
-def missing_cells(workdir: Path, chunk: Chunk, retry: Sequence[str], rows: dict) -> list[bool]:
-    """Which cells of a chunk have yet to be run."""
+def missing_cells(chunk: Chunk, retry: Sequence[str], rows: dict) -> list[bool]:
+    """Which cells of a chunk have yet to be run, where `rows` are those of the table."""
     return [cell.key not in rows or rows[cell.key]["status"] in retry for cell in chunk.cells]
 
 
@@ -81,6 +79,9 @@ class Worker:
         self._settings = settings
         self._retried: set[str] = set()
         self._runner: tuple[str, PopulationRunner] | None = None
+
+    def _note(self, text: str) -> None:
+        self._settings.progress.note(text)
 
     def run(self) -> bool:
         """Runs chunks until none is missing, those of lost workers included.
@@ -97,7 +98,7 @@ class Worker:
                 return True
             if claimed == "wait":
                 if not waiting:
-                    self._settings.note("the other cells are being run by other workers; waiting")
+                    self._note("the other cells are being run by other workers; waiting")
                 waiting = True
                 time.sleep(min(1.0, self._settings.lease_seconds / 4))
                 continue
@@ -116,7 +117,7 @@ class Worker:
             is_missing = False
             for chunk in self._chunks:
                 retry = () if chunk.key in self._retried else self._settings.retry
-                active = missing_cells(self._workdir, chunk, retry, rows)
+                active = missing_cells(chunk, retry, rows)
                 if not any(active):
                     continue
                 is_missing = True
@@ -145,7 +146,8 @@ class Worker:
                 runs, checkpoint_dir=partial,
                 checkpoint_seconds=self._settings.checkpoint_seconds,
                 is_stopping=self._settings.is_stopping,
-                report=lambda step, alive: self._settings.report(chunk, step, total, alive))
+                report=lambda step, alive: self._settings.progress.report(
+                    chunk, step, total, alive))
             log["run_seconds"] = time.perf_counter() - training
             log["member_steps"] = 0 if outcomes is None else sum(o.steps for o in outcomes)
         except Exception as error:
@@ -157,14 +159,15 @@ class Worker:
             return False
         with leases.exclusive(self._workdir / ".lock"):
             if not lease.is_held():
-                self._settings.note("another worker has taken over a chunk of this one, which "
-                                    "had been silent for too long; its rows are left to that one")
+                self._note("another worker has taken over a chunk of this one, which had been "
+                           "silent for too long; its rows are left to that one")
                 return True
             rows = self._make_rows(chunk, active, outcomes, name)
             log |= {"worker": f"{socket.gethostname()}:{os.getpid()}",
                     "device": jax.devices()[0].device_kind,
                     "seconds": time.perf_counter() - started}
             table.commit(self._workdir, name, rows, log)
+        self._settings.progress.finish(chunk, [row["status"] for row in rows], log["seconds"])
         shutil.rmtree(partial, ignore_errors=True)
         return True
 
@@ -195,52 +198,52 @@ class Worker:
         if self._runner is not None and self._runner[0] == chunk.program.key:
             return self._runner[1], 0.0
         self._runner = None  # its memory is free for the next one
-        make = functools.partial(self.make_runner, chunk)
-        chosen = self._settings.mapping
-        if chosen == "auto":
-            with self._choosing():
-                file = self._workdir / "mapping.json"
-                if file.exists():
-                    chosen = json.loads(file.read_text())["mapping"]
-                else:
-                    start = time.perf_counter()
-                    runner, times = self._measure(make, chunk)
-                    write_atomically(file, json.dumps(
-                        {"mapping": runner.mapping, "seconds_per_step": times}, indent=2) + "\n")
-                    self._runner = chunk.program.key, runner
-                    return runner, time.perf_counter() - start
-        runner = make(chosen)
+        make = functools.partial(make_runner, self._chunks, chunk, self._settings.mesh)
+        start = time.perf_counter()
+        if self._settings.mapping == "auto":
+            # One worker measures, and all take what it chose, so that their numbers agree.
+            with leases.exclusive(self._workdir / ".mapping.lock"):
+                chosen = read_mapping(self._workdir)
+                runner = make(chosen) if chosen else self._choose_mapping(make, chunk)
+        else:
+            runner = make(self._settings.mapping)
         self._runner = chunk.program.key, runner
-        return runner, runner.compile().seconds
+        runner.compile()
+        return runner, time.perf_counter() - start
 
-    def _measure(self, make, chunk: Chunk):
+    def _choose_mapping(self, make: Callable[[Mapping], PopulationRunner], chunk: Chunk
+                        ) -> PopulationRunner:
         per_device = chunk.size // self._settings.mesh.shape[POPULATION]
         runner, times = mapping_lib.choose(make, per_device)
+        write_atomically(self._workdir / "mapping.json", json.dumps(
+            {"mapping": runner.mapping, "seconds_per_step": times}, indent=2) + "\n")
         shown = ", ".join(f"{name} " + ("does not fit" if seconds is None else
                                         f"{seconds * 1e3:.3g} ms a step")
                           for name, seconds in times.items())
-        self._settings.note(f"mapping over {chunk.size} members: {runner.mapping} ({shown})")
-        return runner, times
-
-    @contextlib.contextmanager
-    def _choosing(self):
-        """One worker measures, and all take what it chose, so that their numbers agree."""
-        with leases.exclusive(self._workdir / ".mapping.lock"):
-            yield
-
-    def make_runner(self, chunk: Chunk, mapping: Mapping) -> PopulationRunner:
-        """The programs of a chunk, not yet compiled."""
-        config = chunk.cells[0].config
-        return PopulationRunner(
-            lambda seed: tasks.create({**config, "seed": seed}),
-            size=chunk.size,
-            num_seeds=_most_seeds(self._chunks, chunk.program.key),
-            evaluate_every=config["evaluate_every"],
-            mesh=self._settings.mesh,
-            mapping=mapping)
+        self._note(
+            f"mapping over {chunk.size} members: {runner.mapping} ({shown})")
+        return runner
 
 
-def _most_seeds(chunks: Sequence[Chunk], program_key: str) -> int:
-    """The largest number of different seeds in the chunks of a program."""
-    return max(len({cell.config["seed"] for cell in chunk.cells})
-               for chunk in chunks if chunk.program.key == program_key)
+def read_mapping(workdir: Path) -> Mapping | None:
+    """The mapping that was chosen for a sweep, or None."""
+    file = workdir / "mapping.json"
+    return json.loads(file.read_text())["mapping"] if file.exists() else None
+
+
+def make_runner(chunks: Sequence[Chunk], chunk: Chunk, mesh: Mesh, mapping: Mapping
+                ) -> PopulationRunner:
+    """The programs of a chunk, not yet compiled.
+
+    Args:
+      chunks: all of the sweep; those of one program share its compilation.
+      chunk: one of them.
+      mesh: of the devices of this process.
+      mapping: see `population.map_population`.
+    """
+    config = chunk.cells[0].config
+    num_seeds = max(len({cell.config["seed"] for cell in other.cells})
+                    for other in chunks if other.program.key == chunk.program.key)
+    return PopulationRunner(
+        lambda seed: tasks.create({**config, "seed": seed}), size=chunk.size, num_seeds=num_seeds,
+        evaluate_every=config["evaluate_every"], mesh=mesh, mapping=mapping)
