@@ -61,7 +61,7 @@ def draw(of: Study, load_curve: Callable[[dict], list[dict]]) -> Iterator[Drawin
         yield rate_curve(of)
     if tuned and of.x_field is not None:
         yield Drawing("heat_map", *sweep_maps.heat_map(of))
-    if tuned and BATCH_SIZE in of.table.varied:
+    if tuned and of.x_field == BATCH_SIZE and all(g.batch_size for g in of.scores.groups):
         yield collapse(of)
     for field in BUDGETS:
         if tuned and field in of.table.varied:
@@ -301,5 +301,5 @@ def _log_if_wide(axes: Axes, values) -> None:
 def _finish(of: Study, axes: Axes, always: bool = False) -> None:
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    if always or len(of.lines) > 1:
+    if axes.get_legend_handles_labels()[0] and (always or len(of.lines) > 1):
         axes.legend(frameon=False, fontsize=9)

@@ -219,7 +219,7 @@ def rule(of: Study) -> str:
         seeds = f"the best {k} of {most} seeds" if k else f"all {most} seeds"
         sentences = [
             f"The best learning rate has the {kind} mean {metric} of {seeds}.",
-            f"It fails where fewer than {k or most} runs survive.",
+            f"A learning rate fails where fewer than {k or most} of its runs survive.",
             "Within 1 SE: no worse than the best by more than the standard error of the best "
             "one's runs. ± is a standard error."]
     return " ".join(sentences)

@@ -138,7 +138,7 @@ def test_csv_files_hold_the_numbers_of_the_figures(report):
         r["test_accuracy"] for r in table.rows if r["test_accuracy"] is not None]
     shown = {r["cell"]: r["shown_as"] for r in read_csv(folder / "curves.csv")}
     statuses = {r["cell"]: r["status"] for r in table.rows}
-    assert {kind for kind in shown.values()} == {"best", "median", "diverged"}
+    assert set(shown.values()) == {"best", "median", "diverged"}
     assert all((statuses[cell] == "diverged") == (kind == "diverged")
                for cell, kind in shown.items())
 
@@ -148,7 +148,7 @@ def test_failed_cells_of_a_heat_map_are_grey(tmp_path):
     page = sweep.write(tmp_path, table, tmp_path / "page.html")
     assert page == tmp_path / "page.html"
     pixels = np.asarray(Image.open(tmp_path / "figures" / "heat_map.png").convert("RGB"), int)
-    # A third up from the axes' bottom and down from its top, below the hatching's crossings.
+    # A column of pixels through the cells of the first batch size.
     height, width, _ = pixels.shape
     column = pixels[:, width // 4]
     grey = np.all(np.abs(column - 191) <= 2, axis=-1)
@@ -194,13 +194,12 @@ def test_figures_follow_the_fields_that_are_varied(tmp_path, values, field, draw
     assert [float(row["test_loss"]) for row in rows] == pytest.approx(
         [0.1 * len(str(value)) + 0.5 for value in values])
     assert "<b>" not in page.read_text()
-    table, = (t for t in Page(page.read_text()).tables[:1])
+    table = Page(page.read_text()).tables[0]
     assert table[0][-1] == "runs of the group" and table[1][-1] == "4 done"
 
 
 def test_without_other_fields_the_score_is_drawn_against_the_learning_rate(tmp_path):
-    rows = [row for row in depth_sweep((8,), "x").rows]
-    table = Table(rows, ("optimizer.learning_rate", "seed"), {})
+    table = Table(depth_sweep((8,), "x").rows, ("optimizer.learning_rate", "seed"), {})
     page = sweep.write(tmp_path, table, tmp_path)
     file, = (page.parent / "figures").glob("*.csv")
     assert file.stem == "test_loss_by_learning_rate"
@@ -300,3 +299,30 @@ def test_the_program_answers_wrong_flags_in_words(sweep_folder, flags, message):
     done = report_program(f"--workdir={sweep_folder}", *flags)
     assert done.returncode == 2
     assert done.stderr.startswith(message)
+
+
+def test_a_sweep_that_has_hardly_begun_has_a_page_too(tmp_path):
+    table = sweeps.batch_sizes((64, 256), (1.0, 4.0), range(3))
+    begun = [row if i == 0 else {name: row[name] for name in ("cell", "program", *table.varied)} |
+             {"status": "missing"} for i, row in enumerate(table.rows)]
+    page = sweep.write(tmp_path, table._replace(rows=begun), tmp_path / "report")
+    optima, runs = Page(page.read_text()).tables
+    assert [row[-1] for row in optima[1:]] == ["1 done, 5 missing", "6 missing"]
+    assert {cell["state"] for cell in read_csv(tmp_path / "report/figures/heat_map.csv")} == {
+        "unfinished"}
+    first = table.rows[0]["test_accuracy"]
+    assert runs[1][runs[0].index("test accuracy (%)")] == f"{100 * first:.2f}"
+    with pytest.raises(ValueError, match="no run has ended with a metric yet"):
+        sweep.write(tmp_path, table._replace(rows=begun[1:]), tmp_path / "report")
+
+
+def test_base_learning_rates_have_no_temperature(tmp_path):
+    table = sweeps.batch_sizes((64, 256), (1.0, 4.0), range(3))
+    rate = "optimizer.learning_rate"
+    rows = [{name.replace(rate, "optimizer.base_learning_rate"): value
+             for name, value in row.items()} for row in table.rows]
+    byol = Table(rows, ("batch_size", "optimizer.base_learning_rate", "seed"),
+                 {"optimizer": {"momentum": 0.9}})
+    page = sweep.write(tmp_path, byol, tmp_path / "report")
+    assert "temperature" not in Page(page.read_text()).tables[0][0]
+    assert not (tmp_path / "report" / "figures" / "temperature.png").exists()
