@@ -55,6 +55,7 @@ def get_config(variant: str = "pydoc"):
     config.network.dropout_rate = 0.5
     config.network.init_scale = 0.05
     config.batch_size = 20
+    config.evaluation_batch_size = 20
     config.sequence_length = 35
     config.num_epochs = 39.0
     config.optimizer.learning_rate = 1.0 * config.sequence_length

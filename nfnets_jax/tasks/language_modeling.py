@@ -8,7 +8,6 @@ is the mean over the tokens, where the paper sums over the steps of a sequence: 
 1 and norm 5 are `sequence_length` and 5 / `sequence_length` here.
 """
 
-
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -33,7 +32,7 @@ FIELDS: Fields = {
     **{name: checks.BUDGET_FIELDS[name] for name in ("num_epochs", "num_steps", "num_examples")},
     "batch_size": integer(20, 1, 2**20),
     "sequence_length": integer(35, 1, 2**14),
-    "evaluation_batch_size": integer(64, 1, 2**20),
+    "evaluation_batch_size": integer(16, 1, 2**20),
     "evaluation_sequence_length": integer(256, 1, 2**14),
     "network": {
         "name": text("lstm", ("lstm",)),
