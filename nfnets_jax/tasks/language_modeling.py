@@ -160,10 +160,6 @@ def check(config: dict[str, Any], device_count: int) -> dict[str, Any]:
     Raises:
       ConfigError: naming the field, its value and what is allowed.
     """
-    dataset = config["dataset"]
-    if dataset["name"] == "penn_treebank" and dataset["level"] != "word":
-        raise ConfigError(f"dataset.level={dataset['level']!r}: penn_treebank is distributed as "
-                          "words; use 'word'")
     checks.check_batch(config, device_count)
     checks.check_budget(config, default_epochs=10.0)
     checks.check_schedule(config)
@@ -174,13 +170,17 @@ def create(config: dict[str, Any], process_index: int = 0, process_count: int = 
     """Builds the experiment of a checked config; opens the corpus.
 
     Raises:
-      ConfigError: if the run would have no step, or less than its warm-up.
+      ConfigError: if the corpus has no such level or is damaged, or the run would have no step
+        after its warm-up.
       FileNotFoundError: if the corpus is not on this machine; says how to get it.
     """
     dataset, network = config["dataset"], config["network"]
-    corpus = data.load_corpus(
-        dataset["name"], level=dataset["level"], vocabulary_size=dataset["vocabulary_size"],
-        data_dir=dataset["data_dir"])
+    try:
+        corpus = data.load_corpus(
+            dataset["name"], level=dataset["level"], vocabulary_size=dataset["vocabulary_size"],
+            data_dir=dataset["data_dir"])
+    except ValueError as error:
+        raise ConfigError(f"dataset.name={dataset['name']!r}: {error}") from None
     total_steps, schedule = _length(config, len(corpus.splits["train"]))
     shapes = dict(num_layers=network["num_layers"], hidden_size=network["hidden_size"])
     task = create_task(

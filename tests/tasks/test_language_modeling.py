@@ -257,7 +257,8 @@ WRONG = {
     "batch": ({"batch_size": 61}, ["batch_size=61", "sequence_length=5", "301 tokens"]),
     "warm-up": ({"num_steps": 15, "schedule.warmup_epochs": 1.0},
                 ["schedule.warmup_epochs=1", "15 steps"]),
-    "level": ({"dataset.level": "character"}, ["dataset.level='character'", "word"]),
+    "level": ({"dataset.level": "character"},
+              ["dataset.name='penn_treebank'", "level='character'", "use level='word'"]),
     "split": ({"dataset.evaluation_split": "dev"}, ["dataset.evaluation_split='dev'", "valid"]),
     "norm": ({"optimizer.max_gradient_norm": 0.0}, ["max_gradient_norm=0.0", "above 0"]),
 }
