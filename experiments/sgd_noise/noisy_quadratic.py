@@ -1,10 +1,10 @@
 """SGD on a quadratic with the noise of minibatches: both regimes of the batch size, exactly.
 
 The model of arXiv 1907.04164 in 100 dimensions, with curvatures and noise variances 1/i, and a
-learning rate that is held for half of the run and then halved, as arXiv 2006.15081 was recalled. The
-state is the second moment of the position, so that the loss is the mean over all seeds. A study of
-our own: with small batches the best learning rate grows as the batch, with large ones it stays at
-2, the largest at which the steepest direction does not diverge. The config's is the best for its
+learning rate that is held for half of the run and then halved, as arXiv 2006.15081 was recalled.
+The state is the second moment of the position, so that the loss is the mean over all seeds. A study
+of our own: with small batches the best learning rate grows as the batch, with large ones it stays
+at 2, the largest at which the steepest direction does not diverge. The config's is the best for its
 batch, 32, on a grid of quarter octaves.
 
 Variants: expected, the exact mean over seeds; sampled, one seed.
