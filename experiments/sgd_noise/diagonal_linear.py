@@ -6,11 +6,18 @@ arXiv 2006.15081 claims for networks. A study of our own; the config's batch siz
 full batch.
 
 Expect: a training loss near 0 and a test error that depends much on the seed, in a few seconds on
-    a laptop.
+    a laptop. The sweep over six batch sizes takes about a minute; README.md has its table.
 
     python -m nfnets_jax.train --config=experiments/sgd_noise/diagonal_linear.py --workdir=runs/dln
+    python -m nfnets_jax.sweep --config=experiments/sgd_noise/diagonal_linear.py \\
+        --workdir=runs/dln_sweep
+    python -m nfnets_jax.report sweep --workdir=runs/dln_sweep --select_on=test_test_error
+
+In the table of the sweep `test_loss` is the loss on the 40 examples, which are those for training,
+and `test_test_error` is |beta - truth|^2.
 """
 
+from nfnets_jax import sweeps
 from nfnets_jax.config import default_config
 
 
@@ -34,3 +41,11 @@ def get_config():
     config.evaluate_every = 500
     config.checkpoint_every = 500
     return config
+
+
+def get_sweep():
+    """The runs: batch size by learning rate, in half octaves, by seed."""
+    return sweeps.product(
+        {"batch_size": (1, 2, 4, 8, 16, 40)},
+        {"optimizer.learning_rate": sweeps.powers(2, -8, 0.5, per_step=2)},
+        {"seed": range(10)})
