@@ -113,11 +113,11 @@ def defaults(name: str) -> dict[str, Any]:
     plain: conv_bias, stem_bias, weight_init. sqrt2: likewise; the sum of shortcut and branch is
     divided by the square root of 2.
     bn, bn_v1 (post-activation): use_se, se_ratio, weight_init; norm, 'batch' or another kind that
-    `make_norm` knows, or 'none'; num_groups, of norm='group'; ghost_size, examples
-    of a group of norm='ghost_batch'; weight_standardization, without gain or bias; bn_decay_rate;
-    bn_eps, of every norm; cross_replica_axis, the named axis over which the statistics of
-    norm='batch' are averaged. bn: norm_order, 'norm_act' for normalization, activation,
-    convolution or 'act_norm'. bn_v1: last_scale_init, of the last norm of each branch.
+    `make_norm` knows, or 'none'; num_groups, of norm='group'; ghost_size, examples of a group of
+    norm='ghost_batch'; weight_standardization, without gain or bias; bn_decay_rate; bn_eps, of
+    every norm; cross_replica_axis, the named axis over which the statistics of norm='batch' are
+    averaged. bn: norm_order, 'norm_act' for normalization, activation, convolution or 'act_norm'.
+    bn_v1: last_scale_init, of the last norm of each branch.
 
     mlp: widths, of the hidden layers; activation; weight_init, of the hidden layers 'he'
     N(0, 2 / fan_in), 'lecun' N(0, 1 / fan_in) or 'orthogonal'. {block}_mlp, fully connected

@@ -62,10 +62,10 @@ def draw_signal_propagation(
     for name_of_loop in ("scan_blocks", "remat_blocks"):
         if name_of_loop in arguments:
             arguments[name_of_loop] = False  # nothing can be measured inside
-    network = nets.create(
-        **arguments, num_classes=data.info(config["dataset"]["name"]).num_classes)
     if arguments.get("norm") == "ghost_batch":
         arguments["norm"] = "batch"  # these images need not be a whole number of groups
+    network = nets.create(
+        **arguments, num_classes=data.info(config["dataset"]["name"]).num_classes)
     expected, when = None, f"after {step} steps"
     if step == 0:
         params = signal_propagation.with_unit_skip_gain(params)

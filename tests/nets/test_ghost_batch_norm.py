@@ -7,6 +7,7 @@ import pytest
 from nfnets_jax import nets
 from nfnets_jax.analysis import signal_propagation
 from nfnets_jax.nets import make_norm
+from nfnets_jax.tasks import classification_figures
 
 IMAGES = np.random.default_rng(0).normal(np.arange(5), 3.0, (12, 4, 4, 5)).astype(np.float32)
 
@@ -96,7 +97,7 @@ def test_a_network_sees_each_group_as_a_batch_of_its_own():
     np.testing.assert_allclose(features(ghost, images), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_signal_propagation_is_measured_with_the_statistics_of_groups():
+def test_signal_propagation_is_measured_with_the_statistics_of_groups(tmp_path):
     images = np.random.default_rng(3).normal(size=(8, 8, 8, 1)).astype(np.float32)
     measured = []
     for overrides in (dict(norm="ghost_batch", ghost_size=8), {}):
@@ -104,6 +105,12 @@ def test_signal_propagation_is_measured_with_the_statistics_of_groups():
         params, state = network.init(jax.random.key(0), images, True)
         measured.append(signal_propagation.measure(network, params, state, images))
     jax.tree.map(np.testing.assert_array_equal, *measured)
+    # The figure of a run is of as many images as there are, whole groups or not.
+    config = dict(network=dict(name="bn_resnet_digits", norm="ghost_batch", ghost_size=5),
+                  dataset=dict(name="digits"))
+    drawn = classification_figures.draw_signal_propagation(
+        config, params, state, images, str(tmp_path / "figure.png"))
+    jax.tree.map(np.testing.assert_array_equal, drawn, measured[0])
 
 
 def test_a_batch_that_is_no_whole_number_of_groups_is_refused():
