@@ -31,7 +31,8 @@ that share the folder, may run the same command at once.
     --extend=N                    widens the learning rates up to N times where the best one is at
                                   the edge; --best_k and --select_on as for the report
     --backend=ray                 workers on the machines of a Ray cluster (--ray_address) or of a
-                                  local one; --num_workers, --cpus_per_worker
+                                  local one; --num_workers, each with --cpus_per_worker and
+                                  --gpus_per_worker
 
 Exit status: 0 if all cells have run, 1 if some crashed, 2 for a mistake in the command, 130 after
 Ctrl-C; SIGTERM saves what is running and exits with 0.
@@ -67,9 +68,12 @@ _SELECT_ON = flags.DEFINE_string("select_on", "test", "test, valid or train_loss
 _LEASE = flags.DEFINE_float("lease_seconds", 60.0, "After which a silent worker is given up.")
 _CHECKPOINT = flags.DEFINE_float("checkpoint_seconds", 300.0, "Between saves of a population.")
 _BACKEND = flags.DEFINE_enum("backend", "local", ["local", "ray"], "Where the workers run.")
-_RAY_ADDRESS = flags.DEFINE_string("ray_address", None, "Of a Ray cluster; default: a local one.")
+_RAY_ADDRESS = flags.DEFINE_string(
+    "ray_address", None, "Of a Ray cluster; default: $RAY_ADDRESS or a local one.")
 _NUM_WORKERS = flags.DEFINE_integer("num_workers", 2, "Workers of the Ray back end.", lower_bound=1)
 _CPUS = flags.DEFINE_float("cpus_per_worker", 1.0, "CPUs that Ray sets aside for a worker.")
+_GPUS = flags.DEFINE_integer(
+    "gpus_per_worker", 0, "GPUs that Ray sets aside for a worker.", lower_bound=0)
 
 
 def main(argv: list[str]) -> None:
@@ -90,12 +94,14 @@ def main(argv: list[str]) -> None:
     directory = workdir.expand(_WORKDIR.value)
     plan = plan_lib.make_plan(given, overrides, _DEVICES_PER_MEMBER.value)
     if _BACKEND.value == "ray" and not _DRY_RUN.value:
-        from nfnets_jax.sweeps import ray_backend
+        from nfnets_jax.sweeps import ray_backend, table
 
+        jax.config.update("jax_platforms", "cpu")  # the accelerators are for the workers
         status = ray_backend.run(
             sys.argv[1:], directory, plan, address=_RAY_ADDRESS.value,
-            num_workers=_NUM_WORKERS.value, cpus_per_worker=_CPUS.value)
-        sys.exit(status)
+            num_workers=_NUM_WORKERS.value, cpus_per_worker=_CPUS.value,
+            gpus_per_worker=_GPUS.value)
+        sys.exit(_summarise(table.load(directory), directory) if status is None else status)
     compilation.enable_compilation_cache()
     devices = len(jax.local_devices())
     if devices % _DEVICES_PER_MEMBER.value:
@@ -236,7 +242,8 @@ def _check_flags() -> str | int:
                               "would come to the same")
     if _SELECT_ON.value not in ("test", "valid", "train_loss"):
         command_line.fail(f"--select_on={_SELECT_ON.value}: must be test, valid or train_loss")
-    for name, flag in (("lease_seconds", _LEASE), ("checkpoint_seconds", _CHECKPOINT)):
+    for name, flag in (("lease_seconds", _LEASE), ("checkpoint_seconds", _CHECKPOINT),
+                       ("cpus_per_worker", _CPUS)):
         if not flag.value > 0:
             command_line.fail(f"--{name}={flag.value}: must be above 0")
     return mapping
