@@ -1,4 +1,9 @@
-"""Choosing how a population is mapped over its members, by measurement."""
+"""Choosing how a population is mapped over its members, by measurement.
+
+Measured on two CPU cores: fully connected networks are 2 to 3 times as fast vmapped, because one
+small product after the other leaves the cores idle; convolutional ones are up to 100 times as slow,
+because XLA's CPU compiler makes grouped convolutions of them. On accelerators nothing was measured.
+"""
 
 import os
 from collections.abc import Callable
@@ -34,8 +39,8 @@ def choose(
       members_per_device: of the population.
 
     Returns:
-      The runner with the fastest mapping; and for each candidate, in words, the seconds of a step
-      of the whole population, or None where it would not fit.
+      The runner with the fastest mapping; and for each candidate that was tried, in words, the
+      seconds of a step of the whole population, or None where it would not fit.
 
     Raises:
       MemoryError: if not even one member at a time fits.
@@ -45,10 +50,12 @@ def choose(
     for mapping in candidates(members_per_device):
         runner = make_runner(mapping)
         name = str(mapping)
+        times[name] = None
         if runner.memory_bytes() > MEMORY_SHARE * device_memory_bytes():
-            times[name] = None
-            continue
+            break  # the next one takes more
         times[name] = runner.time_steps(SECONDS)
+        if best is not None and times[name] > 2 * best[0]:
+            break  # more at a time will not help, and one step of it may take minutes
         if best is None or times[name] < best[0]:
             best = times[name], runner
     if best is None:

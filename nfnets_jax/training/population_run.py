@@ -20,7 +20,7 @@ from nfnets_jax.data import prefetch_to_device
 from nfnets_jax.tasks.task import Experiment
 from nfnets_jax.training.checkpoints import Checkpoints
 from nfnets_jax.training.compilation import Compiled, compile_ahead
-from nfnets_jax.training.mesh import REPLICATED, SHARDED, make_mesh, sharding
+from nfnets_jax.training.mesh import POPULATION, REPLICATED, SHARDED, make_mesh, sharding
 from nfnets_jax.training.population import (
     DIVERGENCE_FACTOR,
     INPUTS,
@@ -123,18 +123,23 @@ class PopulationRunner:
         return analysis.temp_size_in_bytes + analysis.argument_size_in_bytes
 
     def time_steps(self, seconds: float) -> float:
-        """Seconds for one step of the whole population, measured for about so long."""
-        runs = Runs([0] * self.size, [self.experiment.hyper] * self.size, [True] * self.size)
-        members = self._init(runs)
+        """Seconds for one step of the whole population, measured for about so long.
+
+        With a mapping of several members at a time, but not of all, a single group is timed and
+        the others are taken to be like it.
+        """
+        group = self.mapping if isinstance(self.mapping, int) else self.size
+        groups = max(1, self.size // (self.mesh.shape[POPULATION] * group))
+        active = [groups == 1 or k < group for k in range(self.size)]
+        members = self._init(Runs([0] * self.size, [self.experiment.hyper] * self.size, active))
         inputs = self._inputs([self._feed(0, 0)], self._capacity)
         advance, count = self.compile().call, 1
-        members = jax.block_until_ready(advance(members, inputs, self._arrays, np.int32(1)))
         while True:
             start = time.perf_counter()
             members = jax.block_until_ready(advance(members, inputs, self._arrays, np.int32(count)))
             taken = time.perf_counter() - start
             if taken > seconds / 2 or count == self._capacity:
-                return taken / count
+                return groups * taken / count
             count = min(self._capacity, 1 + int(count * min(100, seconds / max(taken, 1e-6))))
 
     def run(self, runs: Runs, *, checkpoint_dir: Path | None = None,
