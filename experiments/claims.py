@@ -11,14 +11,19 @@ import importlib
 import os
 import sys
 import tempfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
 from ml_collections import config_dict
 
 from nfnets_jax import config as config_lib
 from nfnets_jax import tasks
+from nfnets_jax.sweeps import plan as plan_lib
+from nfnets_jax.sweeps import progress, table, worker
 from nfnets_jax.training import compilation, loop, mesh, preemption, workdir
+from nfnets_jax.training.mapping import GROUP
 
 
 class Claim(NamedTuple):
@@ -38,8 +43,8 @@ class Claim(NamedTuple):
 
 
 def train(config: config_dict.ConfigDict) -> dict[str, float]:
-    """Trains a config in a temporary folder and returns its last evaluation."""
-    grid = mesh.make_mesh()
+    """Trains a config in a temporary folder, on one device, and returns its last evaluation."""
+    grid = mesh.make_mesh(devices=jax.devices()[:1])
     checked = config_lib.check_config(config, grid.devices.size)
     with tempfile.TemporaryDirectory() as directory:
         lock = workdir.open_workdir(directory, checked)
@@ -51,10 +56,36 @@ def train(config: config_dict.ConfigDict) -> dict[str, float]:
     return result.metrics
 
 
+def run_sweep(config: config_dict.ConfigDict, overrides: Iterable[Mapping[str, Any]],
+              mapping: str | int = "auto") -> table.Table:
+    """Runs a sweep in a temporary folder, its members spread over all devices.
+
+    Args:
+      config: what the overrides change.
+      overrides: as a config's `get_sweep()` returns them.
+      mapping: as for `python -m nfnets_jax.sweep --mapping`.
+    """
+    plan = plan_lib.make_plan(config, overrides)
+    grid = mesh.make_mesh(len(jax.devices()))
+    chunks = plan_lib.make_chunks(plan, 256, GROUP * grid.size)
+    with tempfile.TemporaryDirectory() as name, preemption.StopRequest() as stop:
+        directory = Path(name)
+        worker.open_sweep(directory, plan)
+        with progress.SweepProgress(plan, len(plan.cells)) as shown:
+            settings = worker.Settings(
+                mesh=grid, mapping=mapping, retry=(), lease_seconds=60.0,
+                checkpoint_seconds=float("inf"), is_stopping=lambda: stop.signal is not None,
+                progress=shown)
+            if not worker.Worker(directory, plan, chunks, settings).run():
+                sys.exit(130)
+        return table.load(directory)
+
+
 def main() -> int:
     """Runs the claims of the studies named on the command line, or of all; returns the status."""
     studies = sys.argv[1:] or sorted(
         file.parent.name for file in Path(__file__).parent.glob("*/claims.py"))
+    jax.config.update("jax_num_cpu_devices", os.cpu_count())
     compilation.enable_compilation_cache()
     rows = []
     for study in studies:

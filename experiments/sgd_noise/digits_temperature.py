@@ -21,7 +21,6 @@ from experiments.sgd_noise import digits
 from nfnets_jax import sweeps
 
 BATCH_SIZES = (8, 32, 64, 256)
-MOMENTUM = 0.9
 
 
 def get_config(optimizer: str = "sgd"):
@@ -32,7 +31,7 @@ def get_config(optimizer: str = "sgd"):
 def get_sweep(optimizer: str = "sgd"):
     """The runs: batch size by temperature by seed."""
     if _has_momentum(optimizer):
-        rates = [(batch, 2.0**-7 * batch * (1 - MOMENTUM)) for batch in BATCH_SIZES]
+        rates = [(batch, 2.0**-7 * batch / 10) for batch in BATCH_SIZES]  # 1 - m is a tenth
     else:
         rates = [(batch, 2.0**k * batch) for batch in BATCH_SIZES for k in range(-8, -3)]
     return sweeps.product(
