@@ -6,9 +6,9 @@ which were lost. Every machine needs the folder of the sweep, the current folder
 under the paths that they have here, and the cluster's token (`ray get-auth-token`); environment
 variables are those with which Ray was started there.
 
-A worker saves and stops when its task is cancelled and, on Linux, when Ray's process or the program
-that started the sweep dies. Elsewhere it then goes on by itself, which does no harm: its lease
-keeps the others away from its runs.
+A worker saves and stops when its task is cancelled and, on Linux, when Ray's process for the task
+is killed; elsewhere it is killed with it. The program that starts the sweep waits for the workers;
+if it is killed, so are they.
 """
 
 import collections
@@ -70,8 +70,13 @@ def run(arguments: Sequence[str], directory: Path, plan, *, address: str | None,
 
 
 def _import_ray() -> ModuleType:
-    # Ray reads it when it is imported. A machine that is busy takes longer than Ray expects.
+    # Ray reads these when it is imported. A machine that is busy takes longer than Ray expects; and
+    # a token that is there is shown to a cluster only in this mode, and to one that asks for none
+    # does no harm.
     os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")
+    if ("RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ
+            or Path("~/.ray/auth_token").expanduser().exists()):
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:
         import ray
     except ImportError:
@@ -93,8 +98,11 @@ def _connect(ray: ModuleType, address: str | None, num_workers: int, cpus: float
             options = {"num_cpus": math.ceil(num_workers * cpus), "include_dashboard": False,
                        "object_store_memory": 100 * 2**20, "_temp_dir": temporary}
         try:
+            host, _, port = address.rpartition(":")
+            if port.isdecimal() and "://" not in host:  # Ray tries for a quarter of an hour
+                socket.create_connection((host, int(port)), timeout=20).close()
             ray.init(address, log_to_driver=False, logging_level="ERROR", **options)
-        except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             command_line.fail(f"--ray_address={address}: {error}")
         stack.callback(ray.shutdown)
         if not any(node["Alive"] and node["Resources"].get("CPU", 0) >= cpus
@@ -172,7 +180,8 @@ def _work(arguments: Sequence[str], folder: str, log: str) -> int:
         process = subprocess.Popen(
             command, cwd=folder, env=os.environ | {"PYTHONUNBUFFERED": "1"},
             stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT,
-            preexec_fn=end_with_parent)
+            # Ray kills what is left of a task's process group, and so leaves no time for saving.
+            start_new_session=libc is not None, preexec_fn=end_with_parent)
     try:
         while process.poll() is None:
             time.sleep(0.1)  # does not block for long: Ray's interrupt is seen between two calls

@@ -126,7 +126,11 @@ class Worker:
                 if lease is not None:
                     self._retried.add(chunk.key)
                     return chunk, active, lease
-            return "wait" if is_missing else None
+            if is_missing:
+                return "wait"
+            # What workers that were killed after their last rows left behind.
+            shutil.rmtree(self._workdir / "partial", ignore_errors=True)
+            return None
 
     def _run_chunk(self, chunk: Chunk, active: list[bool], lease: leases.Lease) -> bool:
         started = time.perf_counter()

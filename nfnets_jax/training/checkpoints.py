@@ -20,6 +20,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from nfnets_jax.training import distributed
+from nfnets_jax.training.mesh import REPLICATED, sharding
 
 logger = logging.getLogger(__name__)
 
@@ -212,7 +213,10 @@ class Checkpoints:
           Exception: what Orbax raises for a file that is missing or cannot be parsed.
         """
         _silence_late_readers()
-        spec = jax.ShapeDtypeStruct((), jnp.uint32, sharding=jax.tree.leaves(like)[0].sharding)
+        placement = jax.tree.leaves(like)[0].sharding
+        if isinstance(placement, jax.sharding.NamedSharding):  # it may be that of a vector
+            placement = sharding(placement.mesh, REPLICATED)
+        spec = jax.ShapeDtypeStruct((), jnp.uint32, sharding=placement)
         content = self._reader.restore(
             self._folder(step) / "default", {"state": like, "fingerprint": spec})
         if fingerprint(content["state"], step) != int(content["fingerprint"]):

@@ -7,6 +7,7 @@ What a member comes to is told by the rules of `judge`; one that diverges never 
 
 import json
 import math
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from jax.sharding import Mesh
 
 from nfnets_jax.data import prefetch_to_device
 from nfnets_jax.tasks.task import Experiment
-from nfnets_jax.training.checkpoints import Checkpoints
+from nfnets_jax.training.checkpoints import Checkpoints, DamagedCheckpointError, Restored
 from nfnets_jax.training.compilation import Compiled, compile_ahead
 from nfnets_jax.training.mesh import POPULATION, REPLICATED, SHARDED, make_mesh, sharding
 from nfnets_jax.training.population import (
@@ -163,8 +164,8 @@ class PopulationRunner:
         record = Record(self.experiment, runs)
         checkpoints = None
         if checkpoint_dir is not None:
-            checkpoints = Checkpoints(checkpoint_dir, keep=1)
-            restored = checkpoints.restore_latest(_placed(members, self.mesh, MEMBERS))
+            checkpoints, restored = _open_checkpoints(
+                checkpoint_dir, _placed(members, self.mesh, MEMBERS))
             if restored is not None:
                 members, step = restored
                 record.load(checkpoint_dir / f"record_{step}.json")
@@ -314,6 +315,7 @@ class Record:
         self._curves: list[list[dict]] = [[] for _ in range(self._count)]
         self._diverged_at: list[int | None] = [None] * self._count
         self._steps = [0] * self._count
+        self._initial: list[float] = []
 
     def add(self, step: int, metrics: dict[str, np.ndarray], is_training, loss_sum, steps, finite):
         """Notes an evaluation.
@@ -323,8 +325,9 @@ class Record:
         """
         name = "train_loss" if "train_loss" in metrics else "test_loss"
         loss = metrics.get(name, np.zeros(len(is_training)))
-        initial = np.array([self._curves[k][0][name] if step and k < self._count else value
-                            for k, value in enumerate(loss)], np.float64)
+        if step == 0:
+            self._initial = [float(value) for value in loss]
+        initial = np.array(self._initial)
         healthy = np.array(is_training)
         with np.errstate(invalid="ignore"):
             healthy &= finite & (loss <= DIVERGENCE_FACTOR * initial)
@@ -362,11 +365,12 @@ class Record:
 
     def save(self, file: Path) -> None:
         """Writes what was noted so far, beside a checkpoint."""
-        write_atomically(file, json.dumps([self._curves, self._diverged_at, self._steps]))
+        write_atomically(file, json.dumps(
+            [self._curves, self._diverged_at, self._steps, self._initial]))
 
     def load(self, file: Path) -> None:
         """Reads what `save` wrote."""
-        self._curves, self._diverged_at, self._steps = json.loads(file.read_text())
+        self._curves, self._diverged_at, self._steps, self._initial = json.loads(file.read_text())
 
 
 def judge(has_diverged: bool, train_loss: float | None, chance_loss: float | None) -> str:
@@ -383,6 +387,17 @@ def judge(has_diverged: bool, train_loss: float | None, chance_loss: float | Non
     if chance_loss and train_loss is not None and train_loss >= DEAD_SHARE * chance_loss:
         return "dead"
     return "done"
+
+
+def _open_checkpoints(directory: Path, like: Any) -> tuple[Checkpoints, Restored | None]:
+    """The checkpoints of a population; if none of them can be read, it begins afresh."""
+    checkpoints = Checkpoints(directory, keep=1)
+    try:
+        return checkpoints, checkpoints.restore_latest(like)
+    except DamagedCheckpointError:
+        checkpoints.close()
+        shutil.rmtree(directory)
+        return Checkpoints(directory, keep=1), None
 
 
 def _finite(value) -> float | None:
