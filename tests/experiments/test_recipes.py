@@ -31,6 +31,11 @@ VARIANTS = {
     "byol.digits": ["batch", "group_ws", "none,batch,batch", "simclr:none"],
     "nfnets.digits": ["plain", "sam"],
     "nfnets.digits_batch_size": ["nf_resnet_digits,16", "nf_resnet_digits,1024,agc"],
+    "skipinit.digits_depth": ["6+48", "250"],
+    "skipinit.wide_resnet": [f"{block}_wrn_{depth}_{width}" for block in (
+        "bn", "skipinit", "sqrt2", "plain", "fixup", "nf") for depth, width in ((16, 4), (100, 2))],
+    "skipinit.wide_resnet_depth": ["16", "16+100+1000"],
+    "skipinit.resnet": ["50", "101"],
 }
 
 
@@ -54,6 +59,8 @@ def test_variant_is_a_valid_config(file, variant):
     ("byol.imagenet", "200,batch"), ("byol.imagenet", "300,batch/none"),
     ("byol.imagenet", "300,batch,4096,resnet18"), ("byol.digits", "bn"),
     ("nfnets.digits", "agc"), ("nfnets.digits_batch_size", "nf_resnet_digits,16,clip"),
+    ("skipinit.digits_depth", "6,48"), ("skipinit.wide_resnet_depth", "50"),
+    ("skipinit.resnet", "152"),
 ])
 def test_wrong_variant_is_refused_with_what_to_use(file, variant):
     with pytest.raises(ValueError, match="use "):
