@@ -58,6 +58,7 @@ def run(arguments: Sequence[str], directory: Path, plan, *, address: str | None,
     from nfnets_jax.sweeps import worker
     from nfnets_jax.training.preemption import StopRequest
 
+    directory = directory.absolute()  # Ray's processes have current folders of their own
     worker.open_sweep(directory, plan)
     (directory / "logs").mkdir(exist_ok=True)
     command = [f"--cpu_devices={max(1, int(cpus_per_worker))}", *arguments, "--backend=local"]
@@ -196,7 +197,8 @@ def _result(ray: ModuleType, task: Any) -> tuple[int | None, str]:
     try:
         status = ray.get(task)
     except ray.exceptions.RayError as error:
-        return None, f"{type(error).__name__}: {str(error).strip().splitlines()[-1]}"
+        last_line = str(error).strip().rpartition("\n")[2]
+        return None, f"{type(error).__name__}: {last_line}"
     return status, signal.Signals(-status).name if status < 0 else f"exit status {status}"
 
 

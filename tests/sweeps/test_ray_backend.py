@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -158,6 +160,31 @@ def test_an_address_where_nothing_is_ends_at_once(files):
     assert status == 2
     assert re.fullmatch(rf"error: --ray_address=127\.0\.0\.1:{port}: .*refused",
                         output.splitlines()[-1])
+
+
+def test_workers_that_end_without_finishing_a_run_are_not_replaced_for_ever(tmp_path, capsys):
+    (tmp_path / "sweep.json").write_text('{"varied": [], "base": {}, "cells": [{"cell": "a"}]}')
+    (tmp_path / "table.jsonl").touch()
+    (tmp_path / "logs").mkdir()
+    logs, cancelled, codes = [], [], [0, 1, -15, 137]
+
+    def start(log):
+        logs.append(log)
+        Path(log).write_text(f"the end of {log}\n")
+        return len(logs)
+
+    ray = SimpleNamespace(
+        wait=lambda tasks, timeout: (tasks[:1], tasks[1:]), cancel=cancelled.append,
+        get=lambda task: codes[task % 4], exceptions=SimpleNamespace(RayError=OSError))
+    status = ray_backend._supervise(ray, start, tmp_path, 3, SimpleNamespace(signal=None))
+    assert status == 1
+    assert len(logs) == 3 + ray_backend.MAX_LOST
+    assert cancelled == [12, 13]
+    printed = capsys.readouterr()
+    assert "worker 3 was lost (exit status 137;" in printed.out
+    assert printed.err.startswith(
+        "error: 11 workers were lost while no run was finished, the last with exit status 137; ")
+    assert printed.err.endswith(f"ends with\nthe end of {logs[10]}\n")
 
 
 def test_a_cluster_without_ray_is_answered_in_words(tmp_path, monkeypatch, capsys):
