@@ -72,6 +72,9 @@ def _signal_propagation(output: str) -> None:
     config = config_lib.check_config(given, device_count=1)
     if config["task"] != "classification":
         command_line.fail(f"task={config['task']!r}: only classification has a network to measure")
+    if not nets.is_tagged(config["network"]["name"]):
+        command_line.fail(f"network.name={config['network']['name']!r}: has no residual blocks "
+                          "that are marked for this figure; use a convolutional one")
     if _IMAGES.value == "data":
         try:
             experiment = tasks.create(config)

@@ -39,6 +39,9 @@ def test_every_experiment_is_a_valid_config(file):
 
 
 WRONG = {
+    "clipping in a stacked network": (
+        {"network.name": "skipinit_mlp", "optimizer.agc_clipping": 0.01},
+        ["optimizer.agc_clipping=0.01", "skipinit_mlp", "set it to 0"]),
     "unknown field": ({"batchsize": 3}, ["batchsize", "batch_size"]),
     "unknown nested field": ({"optimizer.lr": 1.0}, ["optimizer.lr", "learning_rate"]),
     "unknown field of a data set": ({"dataset.flipp": True}, ["dataset.flipp", "flip"]),

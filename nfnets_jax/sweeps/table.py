@@ -66,7 +66,10 @@ def recover(workdir: Path) -> None:
     for name in ("table.jsonl", "chunks.jsonl"):
         with (workdir / name).open("ab+") as stream:
             stream.seek(0)
-            stream.truncate(stream.read().rfind(b"\n") + 1)
+            content = stream.read()
+            whole = content.rfind(b"\n") + 1
+            if whole < len(content):
+                stream.truncate(whole)
     file = workdir / "table.jsonl"
     for journal in sorted((workdir / "journal").glob("*.jsonl")):
         rows = journal.read_text().splitlines()

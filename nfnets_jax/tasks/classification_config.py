@@ -56,6 +56,11 @@ def check(config: dict[str, Any], device_count: int) -> dict[str, Any]:
     info = checks.check_dataset(config["dataset"]["name"])
     checks.check_pretrained(config)
     config["network"] = checks.check_network(config["network"], info.num_classes)
+    if config["optimizer"]["agc_clipping"] and "num_blocks" in config["network"]:
+        raise ConfigError(
+            f"optimizer.agc_clipping={config['optimizer']['agc_clipping']:g}: the layers of "
+            f"{config['network']['name']} are stacked in one array, in which clipping would take "
+            "the wrong units; set it to 0")
     checks.check_image_sizes(config, info.image_size)
     _check_normalization(config["dataset"], info)
     checks.check_batch(config, device_count)

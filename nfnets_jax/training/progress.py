@@ -63,7 +63,7 @@ class ProgressDisplay:
 
     def show(self, step: int, metrics: Mapping[str, float], rate: float) -> None:
         """Shows the training metrics of the last steps."""
-        unit = "images/s" if self._examples else "steps/s"
+        unit = "examples/s" if self._examples else "steps/s"
         text = "  ".join(f"{name} {metrics[name]:.4g}" for name in ("loss", "accuracy")
                          if name in metrics) + f"  {rate:.0f} {unit}"
         if self._bar:

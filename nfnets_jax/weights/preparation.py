@@ -69,7 +69,7 @@ def preprocessing(network: str, image_size: int | None = None) -> Preprocessing:
     padding = nets.defaults(network).get("padding", "same")
     info = data.info("imagenet2012")
     resize, resize_size, crop_fraction = "short_side", size + _MARGIN, size / (size + _MARGIN)
-    if found.values["stem"] == "cifar":
+    if found.values.get("stem") == "cifar":
         info = data.info("digits" if found.image_sizes[1] == 8 else "cifar10")
         resize, resize_size, crop_fraction = "squash", size, 1.0
     elif network.startswith("timm_"):
