@@ -37,7 +37,7 @@ train: setup  ## train CONFIG to the end, into WORKDIR
 	$(BIN)/python -m nfnets_jax.train --config=$(CONFIG) --workdir=$(WORKDIR) $(ARGS)
 
 test: setup  ## run the test suite
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 claims: setup  ## check the claims of STUDY, or of all studies, each with its tolerance
 	$(BIN)/python -m experiments.claims $(STUDY)

@@ -10,8 +10,9 @@ os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "")
     + " --xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0")
 os.environ["JAX_PLATFORMS"] = "cpu"
-# Shared by the programs that tests start, so that each is compiled once; new for every session,
-# so that nothing stale is read.
-_CACHE = tempfile.TemporaryDirectory(prefix="nfnets_jax_tests_")
-os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(_CACHE.name) / "xla")
-os.environ["TFDS_DATA_DIR"] = str(Path(_CACHE.name) / "data")
+# Shared by the processes that run the tests and the programs that tests start, so that each is
+# compiled once; new for every session, so that nothing stale is read.
+if "PYTEST_XDIST_WORKER" not in os.environ:  # the others inherit it
+    _CACHE = tempfile.TemporaryDirectory(prefix="nfnets_jax_tests_")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(_CACHE.name) / "xla")
+    os.environ["TFDS_DATA_DIR"] = str(Path(_CACHE.name) / "data")
