@@ -50,10 +50,9 @@ def groups_of(table: Table, select_on: str = "test", best_k: int | None = None
     return list(scoring.score(table, select_on, best_k, NUM_CLASSES).groups)
 
 
-def mean_of(table: Table, metric: str, **fields) -> float:
-    """Mean of a metric over the runs with these fields, whose dots are written as __."""
-    wanted = {name.replace("__", "."): value for name, value in fields.items()}
-    rows = [row for row in table.rows if all(row[k] == v for k, v in wanted.items())]
+def mean_of(table: Table, metric: str, fields: Mapping[str, float]) -> float:
+    """Mean of a metric over the runs with these values of varied fields."""
+    rows = [row for row in table.rows if all(row[k] == v for k, v in fields.items())]
     return float(np.mean([row[metric] for row in rows]))
 
 
@@ -123,7 +122,7 @@ def _quadratic() -> Iterator[Claim]:
 
 def _collapse(noisy: Table) -> Iterator[Claim]:
     """Runs of the temperature 2^-7; `noisy` has those of SGD."""
-    losses, accuracies = ([mean_of(noisy, metric, batch_size=batch, optimizer__learning_rate=rate)
+    losses, accuracies = ([mean_of(noisy, metric, {"batch_size": batch, RATE: rate})
                            for batch, rate in SAME_TEMPERATURE]
                           for metric in ("train_loss", "test_accuracy"))
     spread = max(losses) / min(losses) - 1
@@ -150,7 +149,7 @@ def _seeds(changes: Mapping) -> float:
     """Mean final training loss of the ten seeds at batch 8 and temperature 2^-7."""
     table = run_sweep(digits.get_config(), [
         {RATE: SAME_TEMPERATURE[0][1], **changes, "seed": seed} for seed in range(10)])
-    return mean_of(table, "train_loss")
+    return mean_of(table, "train_loss", {})
 
 
 def _batch_sizes(noisy: Table) -> Iterator[Claim]:
