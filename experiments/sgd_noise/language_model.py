@@ -18,10 +18,19 @@ penn_treebank: not run by us, so neither its time nor its perplexity is known.
     python -m nfnets_jax.train --config=experiments/sgd_noise/language_model.py:pydoc \\
         --workdir=runs/language_model
 
+The sweep is over batch sizes at a constant number of epochs; its grids are chosen. That of pydoc is
+cut down, one epoch of 64 units, and takes about ten minutes on two CPU cores shared with other
+work; README.md has its table. That of penn_treebank was not run.
+
+    python -m nfnets_jax.sweep --config=experiments/sgd_noise/language_model.py:pydoc \\
+        --workdir=runs/language_model_sweep
+    python -m nfnets_jax.report sweep --workdir=runs/language_model_sweep --select_on=test_loss
+
 The loss is in nats per token, and evaluations start each window of `evaluation_sequence_length`
 tokens with an empty memory, so that their perplexity is a little above that of one long pass.
 """
 
+from nfnets_jax import sweeps
 from nfnets_jax.config import default_config
 
 
@@ -64,3 +73,16 @@ def get_config(variant: str = "pydoc"):
     config.evaluate_every = 1327  # an epoch
     config.checkpoint_every = 1327
     return config
+
+
+def get_sweep(variant: str = "pydoc"):
+    """The runs: batch size by learning rate by seed."""
+    if variant == "pydoc":
+        return sweeps.product(
+            {"num_epochs": (1.0,), "network.hidden_size": (64,), "batch_size": (16, 64, 256)},
+            {"optimizer.learning_rate": sweeps.powers(2, 2, 6)},
+            {"seed": range(2)})
+    return sweeps.product(
+        {"batch_size": tuple(20 * 2**k for k in range(7))},
+        {"optimizer.learning_rate": sweeps.powers(2, 0, 9)},
+        {"seed": range(5)})

@@ -30,7 +30,7 @@ RATE, MOMENTUM = "optimizer.learning_rate", "optimizer.momentum"
     ("noisy_quadratic_steps", None, 270, 6, (2**-9, 4)),
     ("diagonal_linear", None, 1080, 6, (2**-8, 2**0.5)),
     ("autoencoder", "digits", 216, 4, (2**-11, 1)),
-    ("language_model", "pydoc", 42, 3, (1, 64)),
+    ("language_model", "pydoc", 30, 3, (4, 64)),
 ])
 def test_sweeps_of_a_laptop(file, variant, runs, programs, learning_rates):
     plan = make_plan(*config_and_sweep(file, variant))
