@@ -48,7 +48,8 @@ lint: setup  ## check the code's style
 lock:  ## bring constraints.txt to the newest versions that pyproject.toml allows
 	@$(MAKE) --no-print-directory new-environment VENV=.venv-lock
 	.venv-lock/bin/python -m pip install --quiet uv
-	.venv-lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --all-extras \
+	.venv-lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+	    --extra cuda13 --extra tpu --extra ray --extra dev \
 	    --no-annotate --custom-compile-command 'make lock' pyproject.toml -o constraints.txt
 	@rm -rf .venv-lock
 

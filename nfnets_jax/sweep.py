@@ -139,13 +139,13 @@ def _run(given, plan, directory: Path, grid, mapping) -> int:
             if round_number == _EXTEND.value:
                 break
             wider = extension.widen(
-                table.load(directory), best_k=_BEST_K.value, select_on=_SELECT_ON.value)
+                table.assemble(directory, plan), best_k=_BEST_K.value, select_on=_SELECT_ON.value)
             if not wider:
                 break
             print(f"the best learning rate is at the edge: {len(wider)} more runs", flush=True)
             plan = extension.extend(given, plan, wider, _DEVICES_PER_MEMBER.value)
             worker.open_sweep(directory, plan)
-    return _summarise(table.load(directory), directory)
+    return _summarise(table.assemble(directory, plan), directory)
 
 
 def _summarise(swept, directory: Path) -> int:

@@ -118,7 +118,8 @@ def choose_curves(of: Study, load_curve: Callable[[dict], list[dict]]) -> Iterat
 def curves(of: Study, chosen: list[Curve]) -> tuple[str, Figure, list[dict[str, Any]]]:
     """Training and test loss of the chosen runs: caption, figure, numbers."""
     recorded = {key for curve in chosen for record in curve.evaluations for key in record}
-    names = [n for n in ("train_loss", "test_loss", "valid_loss") if n in recorded][:2] or [
+    training = "running_loss" if "running_loss" in recorded else "train_loss"
+    names = [n for n in (training, "test_loss", "valid_loss") if n in recorded][:2] or [
         n for n in (of.scores.metric, *sorted(recorded - {"step"})) if n in recorded][:1]
     panels = {}
     for curve in chosen:

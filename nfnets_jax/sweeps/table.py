@@ -120,6 +120,13 @@ def load(workdir: str | os.PathLike) -> Table:
                  tuple(plan["varied"]), plan["base"])
 
 
+def assemble(workdir: Path, plan: Plan) -> Table:
+    """The table of a plan, which need not be the one that the folder holds."""
+    rows, missing = read_rows(workdir), {"status": "missing"}
+    return Table([{**identify(plan, cell, program.key), **rows.get(cell.key, missing)}
+                  for program in plan.programs for cell in program.cells], plan.varied, plan.base)
+
+
 def load_curve(workdir: str | os.PathLike, row: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The evaluations of a run: `[{'step': 0, 'train_loss': 2.3, ...}, ...]`; empty if none."""
     if not row.get("curve"):

@@ -37,6 +37,8 @@ DEAD_SHARE = 0.95
 # How much of what the steps are made with is on the devices at a time, and of evaluation batches.
 LARGEST_INPUT_BYTES = 2**28
 LARGEST_KEPT_BYTES = 2**29
+# In how many parts a run's curve shows the loss of its steps, beside the evaluations.
+CURVE_PARTS = 20
 # Seconds that a block of steps may take before the host has a look, about.
 BLOCK_SECONDS = 2.0
 
@@ -50,7 +52,8 @@ class Outcome(NamedTuple):
       diverged_at: the step at which divergence was seen, or None.
       metrics: of the last evaluation, named `{role}_{metric}`; None where not finite. And
         `best_{role}_{metric}`, the best of all evaluations.
-      curve: all evaluations, each with its `step`.
+      curve: all evaluations, each with its `step`; and in between `running_loss`, the mean loss of
+        the steps since the point before.
     """
 
     status: str
@@ -98,7 +101,8 @@ class PopulationRunner:
         self._arrays = jax.device_put(
             () if resident is None else resident.arrays, sharding(mesh, REPLICATED))
         per_step = num_seeds * sum(x.nbytes for x in jax.tree.leaves(self._feed(0, 0).take(1)))
-        longest = min(self._interval, self.experiment.total_steps)
+        self._part = -(-self.experiment.total_steps // CURVE_PARTS)
+        longest = min(self._interval, self._part)
         self._capacity = max(1, min(longest, LARGEST_INPUT_BYTES // max(1, per_step)))
         self._kept: dict[str, list] = {}
         self._compiled: Compiled | None = None
@@ -175,16 +179,21 @@ class PopulationRunner:
         feeds = [self._feed(seed, step) for seed in seeds]
         longest, saved = 16, time.perf_counter()
         while step < total:
-            until = min(total, (step // self._interval + 1) * self._interval)
+            evaluating = min(total, (step // self._interval + 1) * self._interval)
+            until = min(evaluating, (step // self._part + 1) * self._part)
             count = min(longest, self._capacity, until - step)
             start = time.perf_counter()
             members = advance(members, self._inputs(feeds, count), self._arrays, np.int32(count))
             step += count
             alive = int(np.sum(jax.device_get(members.is_training)))
             taken = time.perf_counter() - start
-            if step == until or not alive:
+            if step == evaluating or not alive:
                 members = self._evaluate(members, step, record)
                 alive = int(np.sum(jax.device_get(members.is_training)))
+            elif step == until:
+                record.add_running_loss(*jax.device_get(
+                    (members.is_training, members.loss_sum, members.run.step)))
+                members = members._replace(loss_sum=self._zeros())
             report(step, alive)
             if not alive:
                 break
@@ -261,9 +270,12 @@ class PopulationRunner:
         finite = jax.device_get(self.programs.check(members))
         healthy, initial_loss = record.add(step, metrics, *fetched, finite)
         placed = jax.device_put(
-            (healthy, np.zeros(self.size, np.float32), initial_loss.astype(np.float32)),
-            sharding(self.mesh, MEMBERS))
-        return members._replace(is_training=placed[0], loss_sum=placed[1], initial_loss=placed[2])
+            (healthy, initial_loss.astype(np.float32)), sharding(self.mesh, MEMBERS))
+        return members._replace(
+            is_training=placed[0], initial_loss=placed[1], loss_sum=self._zeros())
+
+    def _zeros(self) -> jax.Array:
+        return jax.device_put(np.zeros(self.size, np.float32), sharding(self.mesh, MEMBERS))
 
     def _measure(self, members: Member, means: dict, count, split: str) -> dict:
         states, mesh = jax.device_get(members.run.task), make_mesh()
@@ -335,14 +347,23 @@ class Record:
             if not self._runs.active[k] or self._diverged_at[k] is not None:
                 continue
             values = {metric: _finite(value[k]) for metric, value in metrics.items()}
-            made = int(steps[k]) - self._steps[k]
-            if made:
-                values["running_loss"] = _finite(loss_sum[k] / made)
-            self._steps[k] = int(steps[k])
-            self._curves[k].append({"step": self._steps[k], **values})
+            self._append(k, values, loss_sum, steps)
             if not healthy[k]:
                 self._diverged_at[k] = self._steps[k]
         return healthy, initial
+
+    def add_running_loss(self, is_training, loss_sum, steps) -> None:
+        """Notes the mean loss of the steps since the last point, of the members in training."""
+        for k in range(self._count):
+            if is_training[k]:
+                self._append(k, {}, loss_sum, steps)
+
+    def _append(self, k: int, values: dict, loss_sum, steps) -> None:
+        made = int(steps[k]) - self._steps[k]
+        if made:
+            values["running_loss"] = _finite(loss_sum[k] / made)
+        self._steps[k] = int(steps[k])
+        self._curves[k].append({"step": self._steps[k], **values})
 
     def outcomes(self) -> list[Outcome]:
         """What each run has come to."""
