@@ -91,7 +91,7 @@ def depths(table: Table) -> Iterator[Claim]:
                 "to 2^-12", f"all {len(plain)}", f"{sum(failed)}", all(failed))
     for depth, is_low in ((48, True), (6, False)):
         accuracy = _best(cells["sqrt2", depth])
-        yield Claim(f"sum over sqrt(2), {depth} blocks: best accuracy",
+        yield Claim(f"sum over sqrt(2), {depth} blocks: best accuracy, mean of 8 seeds",
                     "below 0.75" if is_low else "at least 0.96", f"{accuracy:.3f}",
                     accuracy < 0.75 if is_low else accuracy >= 0.96)
     for depth in (6, 48):
@@ -103,8 +103,11 @@ def depths(table: Table) -> Iterator[Claim]:
             yield Claim(f"{name}, {depth} blocks, 2^-1: mean training loss of the seeds",
                         "not finite", ", ".join("not finite" if loss is None else f"{loss:.2g}"
                                                 for loss in losses), None in losses)
-            yield _at_least(f"{name}, {depth} blocks, 2^-3: accuracy", TRAINED,
-                            rates[2**-3].mean)
+            trained = int(np.sum(rates[2**-3].values > TRAINED))
+            # With 48 blocks this is the edge, where some seeds diverge.
+            enough = 2 if depth == 6 else 1
+            yield Claim(f"{name}, {depth} blocks, 2^-3: seeds of 2 with accuracy above {TRAINED}",
+                        f"at least {enough}", f"{trained}", trained >= enough)
 
 
 def deepest(table: Table) -> Iterator[Claim]:

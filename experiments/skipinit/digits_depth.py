@@ -6,9 +6,10 @@ schedule. Chosen: everything else, and so data, network and length: 1,400 of sci
 for training and 397 for testing, so divided that most writers are on both sides; pixels less their
 mean and over their standard deviation; residual MLPs of width 64 with two He-initialised matrices
 in a block; 400 steps of SGD with momentum 0.9 at a constant learning rate, no decay.
-Variants: numbers of blocks with a + between them; by default 6+48, two seeds of six learning rates
-    for six kinds of block; 250 is one seed.
-Expect: README.md has what was measured. Five minutes on two CPU cores for 6+48.
+Variants: numbers of blocks with a + between them; by default 6+48, six learning rates for six kinds
+    of block, with two seeds, but eight where the sum is divided by sqrt(2), as those scatter; from
+    250 blocks on it is one seed.
+Expect: README.md has what was measured. About ten minutes on two CPU cores for 6+48.
 
     python -m nfnets_jax.sweep --config=experiments/skipinit/digits_depth.py --workdir=runs/depth
     python -m experiments.skipinit.table --workdir=runs/depth
@@ -55,11 +56,11 @@ def get_config(variant: str = "6+48"):
 
 def get_sweep(variant: str = "6+48"):
     """The runs: depth by kind of block by learning rate by seed."""
-    return [run for depth in _parse(variant) for run in sweeps.product(
-        methods.rows(METHODS, "mlp", depth),
+    return [run for depth in _parse(variant) for method in METHODS for run in sweeps.product(
+        methods.rows((method,), "mlp", depth),
         {"network.num_blocks": (depth,)},
         {"optimizer.learning_rate": RATES},
-        {"seed": range(2 if depth < 250 else 1)})]
+        {"seed": range(1 if depth >= 250 else 8 if method == "sqrt2" else 2)})]
 
 
 def _parse(variant: str) -> list[int]:

@@ -23,7 +23,7 @@ def config_and_sweep(file, variant):
 
 
 @pytest.mark.parametrize("file, variant, runs, programs", [
-    ("digits_depth", "6+48", 144, 12), ("digits_depth", "250", 36, 6),
+    ("digits_depth", "6+48", 216, 12), ("digits_depth", "250", 36, 6),
     ("digits_batch_size", None, 264, 8)])
 def test_sweeps_of_a_laptop(file, variant, runs, programs):
     plan = make_plan(*config_and_sweep(file, variant))
@@ -89,7 +89,7 @@ def test_table_has_the_best_mean_and_says_what_cannot_be_trained():
         if network.get("skip_gain_init") == 1.0 or (network["name"] == "bn_mlp" and rate == 0.5
                                                     and cell.config["seed"]):
             return None
-        return {0.5: 0.99, 2**-5: 0.95}.get(rate, 0.5) - 0.02 * cell.config["seed"]
+        return {0.5: 0.99, 2**-5: 0.95}.get(rate, 0.5) - 0.02 * (cell.config["seed"] % 2)
 
     lines = table.markdown(make_table(
         digits_depth.get_config(), digits_depth.get_sweep(), accuracy))
