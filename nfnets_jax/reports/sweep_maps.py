@@ -138,8 +138,9 @@ def curves(of: Study, chosen: list[Curve]) -> tuple[str, Figure, list[dict[str, 
             for name, dash in zip(names, ("-", "--"), strict=False):
                 points = [(r["step"], r[name]) for r in curve.evaluations if r.get(name) is not None
                           and math.isfinite(r[name])]
-                if points:
-                    axes.plot(*zip(*points, strict=True), dash, color=colors[curve.reason], lw=1.4)
+                if points:  # a line between the start and the end would show what was not measured
+                    axes.plot(*zip(*points, strict=True), dash if len(points) > 2 else "o",
+                              mfc="none", color=colors[curve.reason], lw=1.4)
                 records += [{"cell": curve.row["cell"], "shown_as": curve.reason,
                              **curve.group.fields, "learning_rate": rate,
                              "seed": curve.row.get(scoring.SEED), "metric": name, "step": step,
@@ -147,7 +148,8 @@ def curves(of: Study, chosen: list[Curve]) -> tuple[str, Figure, list[dict[str, 
         _finish_panel(axes, curve.group, of)
     handles = [Line2D([], [], color=color, label=reason) for reason, color in colors.items()
                if any(curve.reason == reason for curve in chosen)]
-    handles += [Line2D([], [], color="0.3", ls=dash, label=name.replace("_", " "))
+    handles += [Line2D([], [], color="0.3", ls=dash, marker="o" if dash == "--" else None,
+                       mfc="none", label=name.replace("_", " "))
                 for name, dash in zip(names, ("-", "--"), strict=False)]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False,
                   fontsize=9)
