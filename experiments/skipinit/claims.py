@@ -28,7 +28,7 @@ Cells = dict[tuple[str, int, int], dict[float, scoring.Cell]]
 
 
 def claims() -> Iterator[Claim]:
-    """All claims of the study, in about a quarter of an hour on two cores."""
+    """All claims of the study, in about half an hour on two busy CPU cores."""
     yield from variances()
     wanted = ("bn_mlp", "skipinit_mlp", "sqrt2_mlp")
     yield from depths(run_sweep(digits_depth.get_config(), [
@@ -159,7 +159,7 @@ def _gains() -> Iterator[Claim]:
             state, _ = programs.step(state, next(batches))
         gains = state.task.params["skipinit_mlp/blocks/block"]["skip_gain"]
         means[depth] = float(np.mean(np.abs(gains)))
-    yield Claim("SkipInit, 0, 2^-5: mean |gain| after 400 steps, 6 and 48 blocks",
+    yield Claim("SkipInit, 0, 2^-5: mean absolute gain after 400 steps, 6 and 48 blocks",
                 "not gated; conjectured to fall with depth", _join(means.values()), True)
 
 

@@ -9,7 +9,7 @@ in a block; 400 steps of SGD with momentum 0.9 at a constant learning rate, no d
 Variants: numbers of blocks with a + between them; by default 6+48, six learning rates for six kinds
     of block, with two seeds, but eight where the sum is divided by sqrt(2), as those scatter; from
     250 blocks on it is one seed.
-Expect: README.md has what was measured. About ten minutes on two CPU cores for 6+48.
+Expect: README.md has what was measured. A quarter of an hour on two busy CPU cores for 6+48.
 
     python -m nfnets_jax.sweep --config=experiments/skipinit/digits_depth.py --workdir=runs/depth
     python -m experiments.skipinit.table --workdir=runs/depth
