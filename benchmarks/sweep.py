@@ -1,6 +1,6 @@
 """What a sweep costs as populations, beside the same runs in other ways.
 
-    python -m benchmarks.sweep [--json] [--only=speed,resume]
+    python -m benchmarks.sweep [--json] [--only=speed,resume,mapping]
 
 The sweep is experiments/sgd_noise/digits.py: 880 runs of 20 epochs, 8 batch sizes, 11 learning
 rates, 10 seeds. It is run whole, as a user would start it, with an empty compilation cache.
@@ -179,11 +179,31 @@ def measure_resume() -> dict:
     return {"resume_1000_seconds": (seconds, f"wanted < 3; {len(overrides)} cells, all there")}
 
 
+def measure_mapping(data_dir: str) -> dict:
+    """Rows of the time of a step under each mapping: of an MLP, and of a small residual network."""
+    rows, size = {}, 4 * mapping.GROUP * jax.device_count()
+    for name in ("mlp", "nf_resnet_digits"):
+        config = default_config("classification")
+        config.network.name = name
+        config.dataset.data_dir = data_dir
+        config.batch_size, config.evaluation_batch_size, config.num_steps = 32, 360, 1000
+        config.schedule.warmup_epochs = 0.0
+        swept = plan.make_plan(config, [{"seed": seed} for seed in range(size)])
+        chunks = plan.make_chunks(swept, size)
+        for how in ("map", mapping.GROUP, "vmap"):
+            if how == "vmap" and name != "mlp":
+                continue  # one step takes minutes
+            runner = worker.make_runner(chunks, chunks[0], mesh.make_mesh(jax.device_count()), how)
+            rows[f"{name}_{how}"] = (
+                1e3 * runner.time_steps(0.5), f"ms for a step of {size} members, batch 32")
+    return rows
+
+
 def main() -> None:
     """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--only", default="speed,resume")
+    parser.add_argument("--only", default="speed,resume,mapping")
     arguments = parser.parse_args()
     jax.config.update("jax_num_cpu_devices", os.cpu_count())
     rows = {}
@@ -194,6 +214,8 @@ def main() -> None:
             rows |= measure_speed(data_dir)
         if "resume" in arguments.only:
             rows |= measure_resume()
+        if "mapping" in arguments.only:
+            rows |= measure_mapping(data_dir)
     timing.report("A sweep of 880 runs", rows, arguments.json)
 
 

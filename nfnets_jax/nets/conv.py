@@ -1,6 +1,9 @@
 """The convolution of this library, and the plain convolution layer built on it."""
 
-from collections.abc import Sequence
+import contextlib
+import contextvars
+import functools
+from collections.abc import Iterator, Sequence
 
 import haiku as hk
 import jax
@@ -24,8 +27,8 @@ def conv(
     """Convolves images with a kernel; every convolution of this library goes through here.
 
     On a CPU grouped convolutions, and those of images smaller than the kernel, are written in
-    another way, because XLA's own take 10 to 100 times as long there
-    (`python -m benchmarks.grouped_conv`).
+    another way, because XLA's own take 10 to 100 times as long there, and so are the gradients
+    under `for_loops` (`python -m benchmarks.grouped_conv`).
 
     Args:
       inputs: float [N, H, W, C].
@@ -40,7 +43,7 @@ def conv(
     # Either way round: where the output is smaller than the kernel, the gradient's convolution is.
     is_small = any(-(-size // stride) < length > 1
                    for size, length in zip(inputs.shape[1:3], kernel.shape, strict=False))
-    if groups == 1 and not is_small:
+    if groups == 1 and not is_small and not _in_loop.get():
         return _convolve(inputs, kernel, stride, padding)
     by_patches = is_small or groups > _MAX_SPLIT
     on_cpu = _convolve_by_patches if by_patches else _convolve_each_group
@@ -50,6 +53,25 @@ def conv(
         cpu=lambda x, w: on_cpu(x, w, stride, padding, groups),
         default=lambda x, w: _convolve(x, w, stride, padding, groups),
     )
+
+
+# Whether the convolutions that are being traced will run inside a loop of the compiled program.
+_in_loop = contextvars.ContextVar("in_loop", default=False)
+
+
+@contextlib.contextmanager
+def for_loops() -> Iterator[None]:
+    """Traces convolutions for the body of a loop.
+
+    XLA's CPU compiler brings a convolution into the form that its fast kernels take only outside of
+    loops (jax-ml/jax issue 12868): the gradient of a 3x3 kernel took 28 times as long inside one.
+    In this block gradients are written in that form; they have no forward-mode derivative.
+    """
+    token = _in_loop.set(True)
+    try:
+        yield
+    finally:
+        _in_loop.reset(token)
 
 
 # Up to so many groups one convolution each is the fastest, above it compiles for too long.
@@ -68,8 +90,50 @@ def _convolve(inputs, kernel, stride, padding, groups=1):
 
 
 def _convolve_each_group(inputs, kernel, stride, padding, groups):
+    convolve = _convolve_in_loop if _in_loop.get() else _convolve
+    if groups == 1:
+        return convolve(inputs, kernel, stride, padding)
     parts = zip(jnp.split(inputs, groups, -1), jnp.split(kernel, groups, -1), strict=True)
-    return jnp.concatenate([_convolve(x, w, stride, padding) for x, w in parts], -1)
+    return jnp.concatenate([convolve(x, w, stride, padding) for x, w in parts], -1)
+
+
+def _convolve_in_loop(inputs, kernel, stride, padding):
+    if isinstance(padding, str):
+        padding = jax.lax.padtype_to_pads(
+            inputs.shape[1:3], kernel.shape[:2], (stride, stride), padding)
+    return _convolve_with_canonical_gradients(
+        inputs, kernel, stride, tuple(map(tuple, padding)))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _convolve_with_canonical_gradients(inputs, kernel, stride, pads):
+    """A convolution whose gradients are convolutions of NHWC with HWIO to NHWC, too."""
+    return _convolve(inputs, kernel, stride, pads)
+
+
+def _forward(inputs, kernel, stride, pads):
+    return _convolve(inputs, kernel, stride, pads), (inputs, kernel)
+
+
+def _backward(stride, pads, residuals, outputs_grad):
+    inputs, kernel = residuals
+    inputs_pads, kernel_pads = [], []
+    for length, size, out, (before, _) in zip(
+            kernel.shape, inputs.shape[1:], outputs_grad.shape[1:], pads, strict=False):
+        dilated, start = (out - 1) * stride + 1, length - 1 - before
+        inputs_pads.append((start, size + length - 1 - start - dilated))
+        kernel_pads.append((before, dilated + length - 1 - size - before))
+    canonical = dict(window_strides=(1, 1), dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    inputs_grad = jax.lax.conv_general_dilated(
+        outputs_grad, jnp.flip(kernel, (0, 1)).swapaxes(2, 3), padding=inputs_pads,
+        lhs_dilation=(stride, stride), **canonical)
+    kernel_grad = jax.lax.conv_general_dilated(
+        inputs.transpose(3, 1, 2, 0), outputs_grad.transpose(1, 2, 0, 3), padding=kernel_pads,
+        rhs_dilation=(stride, stride), **canonical)
+    return inputs_grad, kernel_grad.transpose(1, 2, 0, 3)
+
+
+_convolve_with_canonical_gradients.defvjp(_forward, _backward)
 
 
 def _convolve_by_patches(inputs, kernel, stride, padding, groups):

@@ -1,8 +1,9 @@
 """Choosing how a population is mapped over its members, by measurement.
 
-Measured on two CPU cores: fully connected networks are 2 to 3 times as fast vmapped, because one
-small product after the other leaves the cores idle; convolutional ones are up to 100 times as slow,
-because XLA's CPU compiler makes grouped convolutions of them. On accelerators nothing was measured.
+On CPUs fully connected networks are fastest in groups of a few members, because one small product
+after the other is mostly overhead and all at once leave the caches; convolutional ones one at a
+time, because XLA's CPU compiler makes grouped convolutions of a group
+(`python -m benchmarks.sweep --only=mapping`). On accelerators nothing was measured.
 """
 
 import os

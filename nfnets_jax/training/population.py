@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
+from nfnets_jax.nets import conv
 from nfnets_jax.tasks.task import Experiment
 from nfnets_jax.training.loop import RunState, run_functions
 from nfnets_jax.training.mesh import DATA, POPULATION, REPLICATED, SHARDED, map_over_devices
@@ -90,7 +91,8 @@ def map_population(experiment: Experiment, mesh: Mesh, mapping: Mapping) -> Popu
             i, member = state
             drawn = jax.tree.map(lambda x: x[member.seed_index, i], inputs)
             batch = drawn if resident is None else resident.batch(arrays, drawn)
-            new_run, metrics = run.step(member.run, batch)
+            with conv.for_loops():
+                new_run, metrics = run.step(member.run, batch)
             loss = metrics["loss"].astype(jnp.float32)
             is_training = jnp.isfinite(loss)
             if experiment.exact_step_loss:

@@ -34,6 +34,8 @@ from nfnets_jax.training.workdir import write_atomically
 
 # A run whose final training loss is at least this share of the chance loss has learned nothing.
 DEAD_SHARE = 0.95
+# What stands for an initial loss that is not finite.
+LARGEST_LOSS = float(np.finfo(np.float32).max)
 # How much of what the steps are made with is on the devices at a time, and of evaluation batches.
 LARGEST_INPUT_BYTES = 2**28
 LARGEST_KEPT_BYTES = 2**29
@@ -338,11 +340,14 @@ class Record:
         name = "train_loss" if "train_loss" in metrics else "test_loss"
         loss = metrics.get(name, np.zeros(len(is_training)))
         if step == 0:
-            self._initial = [float(value) for value in loss]
+            # A deep network may overflow here and yet be trained: with batch norms because it is
+            # evaluated with moving averages of nothing.
+            self._initial = [float(value) if math.isfinite(value) else LARGEST_LOSS
+                             for value in loss]
         initial = np.array(self._initial)
         healthy = np.array(is_training)
         with np.errstate(invalid="ignore"):
-            healthy &= finite & (loss <= DIVERGENCE_FACTOR * initial)
+            healthy &= finite & ((step == 0) | (loss <= DIVERGENCE_FACTOR * initial))
         for k in range(self._count):
             if not self._runs.active[k] or self._diverged_at[k] is not None:
                 continue

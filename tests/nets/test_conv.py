@@ -1,5 +1,7 @@
 """What is written another way on CPUs, against XLA's own, with gradients."""
 
+import itertools
+
 import haiku as hk
 import jax
 import jax.numpy as jnp
@@ -33,6 +35,26 @@ def test_grouped_convolutions_are_xlas(groups, channels, outputs, size, stride, 
         x, w, (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=groups))
     for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("stride", "kernel_size", "padding", "groups"), [
+    *itertools.product((1, 2), (1, 3, 4), ("SAME", "VALID"), (1,)),
+    (3, 4, ((1, 1), (2, 0)), 1), (2, 3, ((0, 2), (1, 1)), 2)])
+def test_convolutions_for_loops_are_xlas(stride, kernel_size, padding, groups):
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(2, 7, 10, 4)), jnp.float32)
+    w = jnp.asarray(rng.normal(size=(kernel_size, kernel_size, 4 // groups, 6)), jnp.float32)
+
+    def gradients(x, w):
+        def loss(x, w):
+            return jnp.sum(jnp.sin(conv(x, w, stride, padding, groups)))
+        return conv(x, w, stride, padding, groups), *jax.grad(loss, argnums=(0, 1))(x, w)
+
+    expected = gradients(x, w)
+    with conv_lib.for_loops():
+        got = gradients(x, w)
+    for a, b in zip(got, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
 

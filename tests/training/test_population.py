@@ -239,3 +239,11 @@ def test_all_mappings_are_mappings():
         got = population.map_members(lambda x, y: (x + y, x * y), how)(members, members + 1)
         np.testing.assert_array_equal(got[0], 2 * members + 1)
         np.testing.assert_array_equal(got[1], members * (members + 1))
+
+
+def test_a_deep_network_may_overflow_before_its_first_step():
+    # Evaluated with moving averages of nothing, its 30 blocks multiply the images by 316 each.
+    config = check(classifier("bn_mlp", width=8, num_blocks=30))
+    outcomes = make_runner(config).run(make_runs(config))
+    assert all(outcome.curve[0]["train_loss"] is None for outcome in outcomes)
+    assert all(outcome.diverged_at is None and outcome.steps == 12 for outcome in outcomes)
