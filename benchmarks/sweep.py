@@ -8,8 +8,10 @@ rates, 10 seeds. It is run whole, as a user would start it, with an empty compil
 `vs_process_per_run`: its runs an hour over those of `python -m nfnets_jax.train`, a process for
 each run and two at a time, with everything compiled before; one run of each batch size is timed.
 `vs_sequential_loop`: its runs an hour over those of a loop over one compiled step whose
-hyper-parameters are traced, compiling included in both, in this process; two runs of each batch
-size are timed before and after the sweep.
+hyper-parameters are traced, in this process. Two runs of each batch size are timed before and after
+the sweep. Both have been compiled before: the sweep runs for the second time, in a new folder, with
+what it compiled in the cache. `vs_sequential_with_compiling`: the first time, and the loops with
+their compiling.
 """
 
 import argparse
@@ -51,7 +53,7 @@ def run_whole(data_dir: str) -> tuple[float, list[dict]]:
         return seconds, table.read_log(Path(path) / "sweep")
 
 
-def run_as_population(config, overrides, directory: Path) -> float:
+def run_as_population(config, overrides, directory: Path, how="auto") -> float:
     """Seconds of a sweep in this process, from the plan to the last row."""
     start = time.perf_counter()
     swept = plan.make_plan(config, overrides)
@@ -59,7 +61,7 @@ def run_as_population(config, overrides, directory: Path) -> float:
     devices = mesh.make_mesh(jax.device_count())
     chunks = plan.make_chunks(swept, 256, mapping.GROUP * jax.device_count())
     with contextlib.redirect_stdout(io.StringIO()):
-        settings = worker.Settings(devices, "auto", (), 60.0, 300.0, lambda: False,
+        settings = worker.Settings(devices, how, (), 60.0, 300.0, lambda: False,
                                    SweepProgress(swept, len(swept.cells)))
         worker.Worker(directory, swept, chunks, settings).run()
     return time.perf_counter() - start
@@ -68,7 +70,7 @@ def run_as_population(config, overrides, directory: Path) -> float:
 class Sequential:
     """One compiled step of the training loop, with traced hyper-parameters, called again and again.
 
-    The batches are drawn as the sweep draws them, so that the loop is not charged for reading data.
+    Each batch is a gather from arrays in memory, by ids that were drawn before.
     """
 
     def __init__(self, config: dict):
@@ -76,8 +78,10 @@ class Sequential:
         self._experiment = tasks.create(config)
         self._devices = mesh.make_mesh(devices=jax.devices()[:1])
         self._programs = loop.map_task(self._experiment.task, self._devices)
-        self._batches = {seed: self._draw(seed) for seed in SEEDS}
-        first = jax.tree.map(lambda x: x[0], self._batches[0])
+        resident = self._experiment.resident
+        self._drawn = {seed: resident.draw(seed, 0, self._experiment.total_steps)
+                       for seed in SEEDS}
+        first = self._get_batch(0, 0)
         state = loop.initialize(self._programs, self._experiment, 0)
         self._step = compilation.compile_ahead(self._programs.step, state, first).call
         self._evaluation = [
@@ -86,20 +90,18 @@ class Sequential:
         self.run(0, RATE)
         self.compile_seconds = time.perf_counter() - start
 
-    def _draw(self, seed: int):
+    def _get_batch(self, seed: int, step: int) -> dict:
         resident = self._experiment.resident
-        drawn = resident.draw(seed, 0, self._experiment.total_steps)
-        return jax.vmap(lambda one: resident.batch(resident.arrays, one))(drawn)
+        return resident.batch(resident.arrays, {k: v[step] for k, v in self._drawn[seed].items()})
 
     def run(self, seed: int, rate: float) -> float:
         """Seconds of one run, with an evaluation at its end."""
-        batches = jax.device_get(self._batches[seed])
         start = time.perf_counter()
         hyper = {**self._experiment.hyper, "learning_rate": rate}
         state = loop.initialize(
             self._programs, self._experiment._replace(hyper=hyper), seed)
         for k in range(self._experiment.total_steps):
-            state, metrics = self._step(state, {name: x[k] for name, x in batches.items()})
+            state, metrics = self._step(state, self._get_batch(seed, k))
             if k % 64 == 0:  # not too far ahead of the device
                 jax.block_until_ready(metrics)
         jax.device_get([self._programs.evaluate(state, batch) for batch in self._evaluation])
@@ -137,19 +139,24 @@ def measure_speed(data_dir: str) -> dict:
     accounted = sum(entry["compile_seconds"] + entry["run_seconds"] for entry in log)
     chunks = sum(entry["seconds"] for entry in log)
 
-    swept = plan.make_plan(config, overrides)
+    swept, population_log = plan.make_plan(config, overrides), []
     first = {cell.config["batch_size"]: cell.config for cell in swept.cells}
     loops = {size: Sequential(first[size]) for size in sizes}
 
     def sequential() -> float:
-        return sum(loops[size].compile_seconds + per_size * np.mean(
-            [loops[size].run(seed, RATE) for seed in SEEDS]) for size in sizes)
+        return sum(per_size * np.mean([loops[size].run(seed, RATE) for seed in SEEDS])
+                   for size in sizes)
 
-    before = sequential()
-    with tempfile.TemporaryDirectory() as path:
-        population = run_as_population(config, overrides, Path(path))
-        population_log = table.read_log(Path(path))
-    around = [before, sequential()]
+    around = [sequential()]
+    population, how = [], "auto"
+    for _ in range(2):
+        with tempfile.TemporaryDirectory() as path:
+            population.append(run_as_population(config, overrides, Path(path), how))
+            population_log = population_log or table.read_log(Path(path))
+            how = how if how != "auto" else worker.read_mapping(Path(path))
+    around.append(sequential())
+    loop_seconds = np.mean(around)
+    compiling = sum(one.compile_seconds for one in loops.values())
     with tempfile.TemporaryDirectory() as cache:
         alone = run_alone(sizes, data_dir, cache) * per_size
     compiled = sum(1 for entry in population_log if entry["compile_seconds"] > 0)
@@ -157,9 +164,12 @@ def measure_speed(data_dir: str) -> dict:
         "seconds_880_runs": (whole_seconds, "wanted <= 60; start-up and compiling included"),
         "vs_process_per_run": (alone / whole_seconds,
                                f"wanted >= 20; {alone:.0f} s for a process each, two at a time"),
-        "vs_sequential_loop": (np.mean(around) / population,
+        "vs_sequential_loop": (loop_seconds / population[1],
                                f"wanted >= 5; {around[0]:.0f} and {around[1]:.0f} s / "
-                               f"{population:.1f} s"),
+                               f"{population[1]:.1f} s"),
+        "vs_sequential_with_compiling": ((loop_seconds + compiling) / population[0],
+                                         f"{loop_seconds + compiling:.0f} s / "
+                                         f"{population[0]:.1f} s"),
         "compiled_programs": (compiled, f"one for each of {len(sizes)} batch sizes; the first one "
                               "in each mapping that was tried"),
         "bookkeeping_share": (1 - accounted / chunks,

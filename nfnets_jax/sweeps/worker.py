@@ -12,6 +12,7 @@ import socket
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from concurrent import futures
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -79,6 +80,9 @@ class Worker:
         self._settings = settings
         self._retried: set[str] = set()
         self._runner: tuple[str, PopulationRunner] | None = None
+        # The programs that will be needed next are compiled while the present ones run.
+        self._thread = futures.ThreadPoolExecutor(1, thread_name_prefix="compile")
+        self._prepared: tuple[str, futures.Future] | None = None
 
     def _note(self, text: str) -> None:
         self._settings.progress.note(text)
@@ -145,6 +149,7 @@ class Worker:
             task = tasks.get(configs[0]["task"])
             runs = Runs([config["seed"] for config in configs],
                         [task.read_hyper(config) for config in configs], active)
+            self._prepare_next(chunk, runner.mapping)
             training = time.perf_counter()
             outcomes = runner.run(
                 runs, checkpoint_dir=partial,
@@ -204,7 +209,10 @@ class Worker:
         self._runner = None  # its memory is free for the next one
         make = functools.partial(make_runner, self._chunks, chunk, self._settings.mesh)
         start = time.perf_counter()
-        if self._settings.mapping == "auto":
+        prepared, self._prepared = self._prepared, None
+        if prepared is not None and prepared[0] == chunk.program.key:
+            runner = prepared[1].result()
+        elif self._settings.mapping == "auto":
             # One worker measures, and all take what it chose, so that their numbers agree.
             with leases.exclusive(self._workdir / ".mapping.lock"):
                 chosen = read_mapping(self._workdir)
@@ -214,6 +222,21 @@ class Worker:
         self._runner = chunk.program.key, runner
         runner.compile()
         return runner, time.perf_counter() - start
+
+    def _prepare_next(self, chunk: Chunk, mapping: Mapping) -> None:
+        """Begins to compile the program of the chunk that this worker would take next."""
+        rows = table.read_rows(self._workdir)
+        later = self._chunks[self._chunks.index(chunk) + 1:]
+        following = next((other for other in later if any(missing_cells(other, (), rows))), chunk)
+        if following.program.key == chunk.program.key or self._prepared is not None:
+            return
+
+        def prepare() -> PopulationRunner:
+            runner = make_runner(self._chunks, following, self._settings.mesh, mapping)
+            runner.compile()
+            return runner
+
+        self._prepared = following.program.key, self._thread.submit(prepare)
 
     def _choose_mapping(self, make: Callable[[Mapping], PopulationRunner], chunk: Chunk
                         ) -> PopulationRunner:

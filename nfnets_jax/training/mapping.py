@@ -19,7 +19,7 @@ GROUP = 8
 # Share of the memory that a population may take.
 MEMORY_SHARE = 0.6
 # For about so long each candidate is timed.
-SECONDS = 0.3
+SECONDS = 0.1
 
 
 def candidates(members_per_device: int) -> list[Mapping]:

@@ -67,6 +67,8 @@ def must_block_each_step(mesh: Mesh) -> bool:
 
 def mean_over_devices(tree):
     """Averages the floating-point leaves over the axis `'data'`; the others are equal already."""
+    if jax.lax.axis_size(DATA) == 1:  # XLA would keep a collective of one device
+        return tree
     leaves, treedef = jax.tree.flatten(tree)
     is_float = [jnp.issubdtype(x.dtype, jnp.floating) for x in leaves]
     # One call, so that the compiler can send all leaves in one message.

@@ -168,8 +168,8 @@ class PopulationRunner:
         advance = self.compile().call
         members, step = self._init(runs), 0
         record = Record(self.experiment, runs)
-        checkpoints = None
-        if checkpoint_dir is not None:
+        checkpoints = None  # opened when it is needed: that takes longer than a small population
+        if checkpoint_dir is not None and checkpoint_dir.exists():
             checkpoints, restored = _open_checkpoints(
                 checkpoint_dir, _placed(members, self.mesh, MEMBERS))
             if restored is not None:
@@ -200,8 +200,9 @@ class PopulationRunner:
             if not alive:
                 break
             stopping = step < total and is_stopping()
-            if checkpoints is not None and step < total and (
+            if checkpoint_dir is not None and step < total and (
                     stopping or time.perf_counter() - saved > checkpoint_seconds):
+                checkpoints = checkpoints or Checkpoints(checkpoint_dir, keep=1)
                 record.save(checkpoint_dir / f"record_{step}.json")
                 checkpoints.save(step, members)
                 checkpoints.wait()

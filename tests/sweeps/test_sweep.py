@@ -189,7 +189,7 @@ def test_a_grid_is_widened_where_the_best_rate_is_at_its_edge(tmp_path):
     overrides = [{"optimizer.learning_rate": rate, "seed": seed}
                  for rate in (0.0001, 0.0002) for seed in (0, 1)]
     work(tmp_path, overrides)
-    wider = extension.widen(table.load(tmp_path), best_k=None, select_on="test")
+    wider = extension.widen(table.load(tmp_path), best_k=None, select_on="train_loss")
     assert wider == [{"optimizer.learning_rate": rate, "seed": seed}
                      for rate in (0.0004, 0.0008) for seed in (0, 1)]
     longer = extension.extend(config, plan.make_plan(config, overrides), wider, 1)

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import time
 
 import pandas
@@ -101,11 +103,13 @@ def test_leases_are_exclusive_end_with_the_holder_and_run_out(tmp_path):
     lease.release()
     assert not path.exists()
 
-    pid = os.fork()
-    if pid == 0:  # a worker that dies with its lease in its hands
-        leases.acquire(path, 60)
-        os._exit(0)
-    os.waitpid(pid, 0)
+    # A worker that dies with its lease in its hands.
+    program = f"""if True:
+        import os, pathlib
+        from nfnets_jax.sweeps import leases
+        leases.acquire(pathlib.Path({str(path)!r}), 60)
+        os._exit(0)"""
+    subprocess.run([sys.executable, "-c", program], check=True)
     assert path.exists() and not leases.is_live(path, 60)
     second = leases.acquire(path, 60)
     assert second.is_held()
