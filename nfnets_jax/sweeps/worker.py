@@ -26,7 +26,8 @@ from nfnets_jax.sweeps.progress import SweepProgress
 from nfnets_jax.training import mapping as mapping_lib
 from nfnets_jax.training.mesh import POPULATION
 from nfnets_jax.training.population import Mapping
-from nfnets_jax.training.population_run import Outcome, PopulationRunner, Runs
+from nfnets_jax.training.population_record import Outcome, Runs
+from nfnets_jax.training.population_run import PopulationRunner
 from nfnets_jax.training.workdir import write_atomically
 
 logger = logging.getLogger(__name__)

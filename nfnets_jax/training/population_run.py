@@ -2,16 +2,15 @@
 
     evaluate; until the end or until no member is training: advance, now and then evaluate and save
 
-What a member comes to is told by the rules of `judge`; one that diverges never stops the others.
+What a member comes to is told by `population_record`; one that diverges never stops the others.
 """
 
-import json
 import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -22,20 +21,9 @@ from nfnets_jax.tasks.task import Experiment
 from nfnets_jax.training.checkpoints import Checkpoints, DamagedCheckpointError, Restored
 from nfnets_jax.training.compilation import Compiled, compile_ahead
 from nfnets_jax.training.mesh import POPULATION, REPLICATED, SHARDED, make_mesh, sharding
-from nfnets_jax.training.population import (
-    DIVERGENCE_FACTOR,
-    INPUTS,
-    MEMBERS,
-    Mapping,
-    Member,
-    map_population,
-)
-from nfnets_jax.training.workdir import write_atomically
+from nfnets_jax.training.population import INPUTS, MEMBERS, Mapping, Member, map_population
+from nfnets_jax.training.population_record import Outcome, Record, Runs
 
-# A run whose final training loss is at least this share of the chance loss has learned nothing.
-DEAD_SHARE = 0.95
-# What stands for an initial loss that is not finite.
-LARGEST_LOSS = float(np.finfo(np.float32).max)
 # How much of what the steps are made with is on the devices at a time, and of evaluation batches.
 LARGEST_INPUT_BYTES = 2**28
 LARGEST_KEPT_BYTES = 2**29
@@ -43,40 +31,6 @@ LARGEST_KEPT_BYTES = 2**29
 CURVE_PARTS = 20
 # Seconds that a block of steps may take before the host has a look, about.
 BLOCK_SECONDS = 2.0
-
-
-class Outcome(NamedTuple):
-    """What one run has come to.
-
-    Attributes:
-      status: 'done', 'dead' or 'diverged'; see `judge`.
-      steps: that were made.
-      diverged_at: the step at which divergence was seen, or None.
-      metrics: of the last evaluation, named `{role}_{metric}`; None where not finite. And
-        `best_{role}_{metric}`, the best of all evaluations.
-      curve: all evaluations, each with its `step`; and in between `running_loss`, the mean loss of
-        the steps since the point before.
-    """
-
-    status: str
-    steps: int
-    diverged_at: int | None
-    metrics: dict[str, float | None]
-    curve: list[dict[str, Any]]
-
-
-class Runs(NamedTuple):
-    """Which runs a population is made of.
-
-    Attributes:
-      seeds: of each member.
-      hyper: the traced scalars of each member.
-      active: whether a member is wanted; the others only keep the population the same.
-    """
-
-    seeds: Sequence[int]
-    hyper: Sequence[dict[str, Any]]
-    active: Sequence[bool]
 
 
 class PopulationRunner:
@@ -321,101 +275,6 @@ class Feed:
         return jax.tree.map(lambda *x: np.stack(x), *[next(self._batches) for _ in range(count)])
 
 
-class Record:
-    """The evaluations of a population, and what they say of its members."""
-
-    def __init__(self, experiment: Experiment, runs: Runs):
-        self._experiment, self._runs = experiment, runs
-        self._count = len(runs.seeds)
-        self._curves: list[list[dict]] = [[] for _ in range(self._count)]
-        self._diverged_at: list[int | None] = [None] * self._count
-        self._steps = [0] * self._count
-        self._initial: list[float] = []
-
-    def add(self, step: int, metrics: dict[str, np.ndarray], is_training, loss_sum, steps, finite):
-        """Notes an evaluation.
-
-        Returns:
-          Which members go on, bool [size]; the loss of each before its first step, [size].
-        """
-        name = "train_loss" if "train_loss" in metrics else "test_loss"
-        loss = metrics.get(name, np.zeros(len(is_training)))
-        if step == 0:
-            # A deep network may overflow here and yet be trained: with batch norms because it is
-            # evaluated with moving averages of nothing.
-            self._initial = [float(value) if math.isfinite(value) else LARGEST_LOSS
-                             for value in loss]
-        initial = np.array(self._initial)
-        healthy = np.array(is_training)
-        with np.errstate(invalid="ignore"):
-            healthy &= finite & ((step == 0) | (loss <= DIVERGENCE_FACTOR * initial))
-        for k in range(self._count):
-            if not self._runs.active[k] or self._diverged_at[k] is not None:
-                continue
-            values = {metric: _finite(value[k]) for metric, value in metrics.items()}
-            self._append(k, values, loss_sum, steps)
-            if not healthy[k]:
-                self._diverged_at[k] = self._steps[k]
-        return healthy, initial
-
-    def add_running_loss(self, is_training, loss_sum, steps) -> None:
-        """Notes the mean loss of the steps since the last point, of the members in training."""
-        for k in range(self._count):
-            if is_training[k]:
-                self._append(k, {}, loss_sum, steps)
-
-    def _append(self, k: int, values: dict, loss_sum, steps) -> None:
-        made = int(steps[k]) - self._steps[k]
-        if made:
-            values["running_loss"] = _finite(loss_sum[k] / made)
-        self._steps[k] = int(steps[k])
-        self._curves[k].append({"step": self._steps[k], **values})
-
-    def outcomes(self) -> list[Outcome]:
-        """What each run has come to."""
-        return [self._outcome(k) for k in range(self._count)]
-
-    def _outcome(self, k: int) -> Outcome:
-        if not self._runs.active[k]:
-            return Outcome("missing", 0, None, {}, [])
-        curve = self._curves[k]
-        last = {name: value for name, value in curve[-1].items()
-                if name not in ("step", "running_loss")}
-        role = "valid" if "valid" in self._experiment.splits else "test"
-        name = f"{role}_{self._experiment.best_metric}"
-        values = [point[name] for point in curve[1:] if point.get(name) is not None]
-        if values:
-            last[f"best_{name}"] = (min if self._experiment.best_is_smallest else max)(values)
-        status = judge(self._diverged_at[k] is not None, last.get("train_loss"),
-                       self._experiment.chance_loss)
-        return Outcome(status, self._steps[k], self._diverged_at[k], last, curve)
-
-    def save(self, file: Path) -> None:
-        """Writes what was noted so far, beside a checkpoint."""
-        write_atomically(file, json.dumps(
-            [self._curves, self._diverged_at, self._steps, self._initial]))
-
-    def load(self, file: Path) -> None:
-        """Reads what `save` wrote."""
-        self._curves, self._diverged_at, self._steps, self._initial = json.loads(file.read_text())
-
-
-def judge(has_diverged: bool, train_loss: float | None, chance_loss: float | None) -> str:
-    """What a run has come to (the rules are chosen, not any paper's).
-
-    'diverged': the loss or a number of the state was not finite, or the training loss was more
-    than `DIVERGENCE_FACTOR` times the initial one at an evaluation (in a simulation: at a step).
-    'dead': the final training loss is finite, but at least `DEAD_SHARE` of the chance loss; also
-    where the learning rate was too small. ReLU networks that blow up often end here, with a
-    finite loss. 'done': all others.
-    """
-    if has_diverged:
-        return "diverged"
-    if chance_loss and train_loss is not None and train_loss >= DEAD_SHARE * chance_loss:
-        return "dead"
-    return "done"
-
-
 def _open_checkpoints(directory: Path, like: Any) -> tuple[Checkpoints, Restored | None]:
     """The checkpoints of a population; if none of them can be read, it begins afresh."""
     checkpoints = Checkpoints(directory, keep=1)
@@ -425,11 +284,6 @@ def _open_checkpoints(directory: Path, like: Any) -> tuple[Checkpoints, Restored
         checkpoints.close()
         shutil.rmtree(directory)
         return Checkpoints(directory, keep=1), None
-
-
-def _finite(value) -> float | None:
-    value = float(value)
-    return value if math.isfinite(value) else None
 
 
 def _placed(tree: Any, mesh: Mesh, spec) -> Any:

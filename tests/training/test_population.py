@@ -10,7 +10,8 @@ from nfnets_jax import config as config_lib
 from nfnets_jax import tasks
 from nfnets_jax.config import default_config
 from nfnets_jax.training import loop, mapping, mesh, population, population_run
-from nfnets_jax.training.population_run import PopulationRunner, Runs
+from nfnets_jax.training.population_record import Runs, judge
+from nfnets_jax.training.population_run import PopulationRunner
 
 SEEDS = (0, 3, 0, 3, 5)
 RATES = (0.01, 0.1, 0.3, 0.02, 0.2)
@@ -176,7 +177,7 @@ def test_a_simulation_diverges_at_the_step_at_which_its_loss_is_ten_times_the_fi
 @pytest.mark.parametrize(("diverged", "loss", "status"), [
     (True, 0.1, "diverged"), (False, 2.19, "dead"), (False, 2.18, "done"), (False, None, "done")])
 def test_judge(diverged, loss, status):
-    assert population_run.judge(diverged, loss, np.log(10)) == status
+    assert judge(diverged, loss, np.log(10)) == status
 
 
 def test_a_population_that_is_stopped_goes_on_to_the_same_bits(tmp_path):
