@@ -16,7 +16,7 @@ fields of one run that differ from the config:
 Runs that differ only in seeds and traced scalars (learning rate, momentum, weight decay, ...) are
 trained at once, by one compiled program. The same command again runs exactly what is missing,
 whatever ended it, also after the grid or the seeds have grown. Several workers, on any machines
-that share the folder, may run the same command at once.
+that share the folder, may run the same command (the same grid and --members) at once.
 
     --config=FILE.py[:VARIANT]    VARIANT is passed to get_config() and get_sweep()
     --config.FIELD=VALUE          changes one field of the config that the sweep varies
@@ -132,14 +132,21 @@ def _run(given, plan, directory: Path, grid, mapping) -> int:
                 settings = worker.Settings(
                     grid, mapping, tuple(_RETRY.value), _LEASE.value, _CHECKPOINT.value,
                     lambda: stop.signal is not None, progress)
-                complete = worker.Worker(directory, plan, chunks, settings).run()
+                one = worker.Worker(directory, plan, chunks, settings)
+                complete = one.run()
             if not complete:
                 print(f"stopped by {stop.signal.name}; the same command continues", flush=True)
-                return 130 if stop.signal.name == "SIGINT" else 0
+                status = 130 if stop.signal.name == "SIGINT" else 0
+                if one.is_compiling:  # an ordinary exit would wait for it
+                    os._exit(status)
+                return status
             if round_number == _EXTEND.value:
                 break
-            wider = extension.widen(
-                table.assemble(directory, plan), best_k=_BEST_K.value, select_on=_SELECT_ON.value)
+            try:
+                wider = extension.widen(table.assemble(directory, plan), best_k=_BEST_K.value,
+                                        select_on=_SELECT_ON.value)
+            except ValueError as error:
+                command_line.fail(f"--extend={_EXTEND.value}: {error}")
             if not wider:
                 break
             print(f"the best learning rate is at the edge: {len(wider)} more runs", flush=True)

@@ -12,7 +12,6 @@ class Cost(NamedTuple):
     """Of what is missing of one program.
 
     Attributes:
-      chunks: the program's.
       missing: cells.
       steps: of each run.
       examples: of all missing runs.
@@ -20,7 +19,6 @@ class Cost(NamedTuple):
       source: where the seconds come from, in words.
     """
 
-    chunks: tuple[Chunk, ...]
     missing: int
     steps: int
     examples: int
@@ -47,14 +45,14 @@ def estimate(
     count = sum(missing)
     examples = count * total * config.get("batch_size", 0)
     if not count:
-        return Cost(tuple(chunks), 0, total, 0, None, "")
+        return Cost(0, total, 0, None, "")
     past = [entry for entry in log
             if entry["program"] == chunks[0].program.key and entry.get("member_steps")]
     if past:
         per_step = sum(e["run_seconds"] for e in past) / sum(e["member_steps"] for e in past)
-        return Cost(tuple(chunks), count, total, examples, per_step * total * count,
+        return Cost(count, total, examples, per_step * total * count,
                     "as long as its other cells took")
     runner = make_runner(chunks[0])
     populations = sum(1 for number in missing if number)
     seconds = runner.compile().seconds + populations * total * runner.time_steps(0.2)
-    return Cost(tuple(chunks), count, total, examples, seconds, "from a few steps")
+    return Cost(count, total, examples, seconds, "from a few steps")

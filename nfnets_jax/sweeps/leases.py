@@ -11,6 +11,7 @@ import os
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,26 +23,26 @@ class Lease:
         self._path = path
         self._file = path.open("w")
         fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self._file.write(f"{socket.gethostname()} {os.getpid()}\n")
+        self._content = f"{socket.gethostname()} {os.getpid()} {uuid.uuid4().hex}\n"
+        self._file.write(self._content)
         self._file.flush()
-        self._inode = os.fstat(self._file.fileno()).st_ino
         self._stop = threading.Event()
         threading.Thread(target=self._touch, args=(seconds / 4,), daemon=True).start()
 
     def _touch(self, interval: float) -> None:
         while not self._stop.wait(interval):
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, ValueError):  # it may be closed by now
                 os.utime(self._file.fileno())
 
     def is_held(self) -> bool:
         """Whether no other worker has taken it over."""
         try:
-            return os.stat(self._path).st_ino == self._inode
+            return self._path.read_text() == self._content
         except FileNotFoundError:
             return False
 
     def release(self) -> None:
-        """Gives it back."""
+        """Gives it back; to be called under `exclusive`, as `acquire` is."""
         self._stop.set()
         if self.is_held():
             self._path.unlink()

@@ -80,6 +80,7 @@ def recover(workdir: Path) -> None:
 
 def commit(workdir: Path, chunk_key: str, rows: Iterable[Row], log: Mapping[str, Any]) -> None:
     """Adds the rows of a chunk to the table, all of them, whatever happens meanwhile."""
+    recover(workdir)
     lines = [json.dumps(row) for row in rows]
     journal = workdir / "journal" / f"{chunk_key}.jsonl"
     write_atomically(journal, "".join(line + "\n" for line in lines))

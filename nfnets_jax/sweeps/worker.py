@@ -73,6 +73,10 @@ def missing_cells(chunk: Chunk, retry: Sequence[str], rows: dict) -> list[bool]:
     return [cell.key not in rows or rows[cell.key]["status"] in retry for cell in chunk.cells]
 
 
+class LeaseLostError(Exception):
+    """Another worker has taken over a chunk."""
+
+
 class Worker:
     """Runs the missing cells of a sweep; see `run`."""
 
@@ -84,6 +88,11 @@ class Worker:
         # The programs that will be needed next are compiled while the present ones run.
         self._thread = futures.ThreadPoolExecutor(1, thread_name_prefix="compile")
         self._prepared: tuple[str, futures.Future] | None = None
+
+    @property
+    def is_compiling(self) -> bool:
+        """Whether a program is being compiled that will not be needed any more."""
+        return self._prepared is not None and not self._prepared[1].done()
 
     def _note(self, text: str) -> None:
         self._settings.progress.note(text)
@@ -113,11 +122,13 @@ class Worker:
                 if not self._run_chunk(chunk, active, lease):
                     return False
             finally:
-                lease.release()
+                with leases.exclusive(self._workdir / ".lock"):
+                    lease.release()
 
     def _claim(self):
         """A chunk with what is missing in it and its lease; 'wait'; or None if all is done."""
         with leases.exclusive(self._workdir / ".lock"):
+            table.recover(self._workdir)  # another worker may have been killed meanwhile
             rows = table.read_rows(self._workdir)
             is_missing = False
             for chunk in self._chunks:
@@ -133,14 +144,17 @@ class Worker:
                     return chunk, active, lease
             if is_missing:
                 return "wait"
-            # What workers that were killed after their last rows left behind.
-            shutil.rmtree(self._workdir / "partial", ignore_errors=True)
+            if not any(leases.is_live(path, self._settings.lease_seconds)
+                       for path in (self._workdir / "leases").iterdir()):
+                # What workers that were killed after their last rows left behind.
+                shutil.rmtree(self._workdir / "partial", ignore_errors=True)
             return None
 
     def _run_chunk(self, chunk: Chunk, active: list[bool], lease: leases.Lease) -> bool:
         started = time.perf_counter()
         name = digest([cell.key for cell, a in zip(chunk.cells, active, strict=True) if a])
-        partial = self._workdir / "partial" / name
+        # A population is saved by the places of its members.
+        partial = self._workdir / "partial" / digest([chunk.key, active, chunk.size])
         log: dict[str, Any] = {"chunk": chunk.key, "program": chunk.program.key,
                                "cells": sum(active)}
         try:
@@ -156,10 +170,15 @@ class Worker:
                 runs, checkpoint_dir=partial,
                 checkpoint_seconds=self._settings.checkpoint_seconds,
                 is_stopping=self._settings.is_stopping,
-                report=lambda step, alive: self._settings.progress.report(
-                    chunk, step, total, alive))
+                report=functools.partial(self._report, chunk, lease, total))
             log["run_seconds"] = time.perf_counter() - training
-            log["member_steps"] = 0 if outcomes is None else sum(o.steps for o in outcomes)
+            log["member_steps"] = runner.steps_made
+        except LeaseLostError:
+            self._note("another worker has taken over a chunk of this one, which had been silent "
+                       "for too long; it is left to that one")
+            return True
+        except OSError:  # a full disk, a missing data set: no fault of the cells
+            raise
         except Exception as error:
             # Whatever it is, it belongs to these cells, and the others are still to be run.
             logger.exception("A chunk of %d cells crashed.", sum(active))
@@ -169,9 +188,7 @@ class Worker:
             return False
         with leases.exclusive(self._workdir / ".lock"):
             if not lease.is_held():
-                self._note("another worker has taken over a chunk of this one, which had been "
-                           "silent for too long; its rows are left to that one")
-                return True
+                return True  # to another worker, after too long a silence
             rows = self._make_rows(chunk, active, outcomes, name)
             log |= {"worker": f"{socket.gethostname()}:{os.getpid()}",
                     "device": jax.devices()[0].device_kind,
@@ -180,6 +197,11 @@ class Worker:
         self._settings.progress.finish(chunk, [row["status"] for row in rows], log["seconds"])
         shutil.rmtree(partial, ignore_errors=True)
         return True
+
+    def _report(self, chunk: Chunk, lease: leases.Lease, total: int, step: int, alive: int) -> None:
+        if not lease.is_held():
+            raise LeaseLostError
+        self._settings.progress.report(chunk, step, total, alive)
 
     def _make_rows(self, chunk: Chunk, active: list[bool], outcomes: Sequence[Outcome | str],
                    name: str) -> list[table.Row]:
@@ -218,6 +240,8 @@ class Worker:
             with leases.exclusive(self._workdir / ".mapping.lock"):
                 chosen = read_mapping(self._workdir)
                 runner = make(chosen) if chosen else self._choose_mapping(make, chunk)
+            if not mapping_lib.fits(runner):  # it was chosen for a smaller program
+                runner = make("map")
         else:
             runner = make(self._settings.mapping)
         self._runner = chunk.program.key, runner
@@ -228,7 +252,10 @@ class Worker:
         """Begins to compile the program of the chunk that this worker would take next."""
         rows = table.read_rows(self._workdir)
         later = self._chunks[self._chunks.index(chunk) + 1:]
-        following = next((other for other in later if any(missing_cells(other, (), rows))), chunk)
+        following = next((
+            other for other in later if any(missing_cells(other, self._settings.retry, rows))
+            and not leases.is_live(self._workdir / "leases" / other.key,
+                                   self._settings.lease_seconds)), chunk)
         if following.program.key == chunk.program.key or self._prepared is not None:
             return
 

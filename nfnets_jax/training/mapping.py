@@ -52,7 +52,7 @@ def choose(
         runner = make_runner(mapping)
         name = str(mapping)
         times[name] = None
-        if runner.memory_bytes() > MEMORY_SHARE * device_memory_bytes():
+        if not fits(runner):
             break  # the next one takes more
         times[name] = runner.time_steps(SECONDS)
         if best is not None and times[name] > 2 * best[0]:
@@ -64,6 +64,11 @@ def choose(
             f"a population of {members_per_device} members on each device does not fit into "
             f"{device_memory_bytes() / 2**30:.1f} GiB; use fewer with --members")
     return best[1], times
+
+
+def fits(runner: PopulationRunner) -> bool:
+    """Whether a population has room on its devices."""
+    return runner.memory_bytes() <= MEMORY_SHARE * device_memory_bytes()
 
 
 def device_memory_bytes() -> float:

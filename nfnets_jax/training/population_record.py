@@ -26,7 +26,7 @@ class Outcome(NamedTuple):
       steps: that were made.
       diverged_at: the step at which divergence was seen, or None.
       metrics: of the last evaluation, named `{role}_{metric}`; None where not finite. And
-        `best_{role}_{metric}`, the best of all evaluations.
+        `best_{role}_{metric}`, the best value after the start of the metric that picks checkpoints.
       curve: all evaluations, each with its `step`; and in between `running_loss`, the mean loss of
         the steps since the point before.
     """
@@ -84,7 +84,7 @@ class Record:
             if not self._runs.active[k] or self._diverged_at[k] is not None:
                 continue
             values = {metric: _finite(value[k]) for metric, value in metrics.items()}
-            self._append(k, values, loss_sum, steps)
+            self._append(k, values, loss_sum, steps, bool(is_training[k]))
             if not healthy[k]:
                 self._diverged_at[k] = self._steps[k]
         return healthy, initial
@@ -93,11 +93,11 @@ class Record:
         """Notes the mean loss of the steps since the last point, of the members in training."""
         for k in range(self._count):
             if is_training[k]:
-                self._append(k, {}, loss_sum, steps)
+                self._append(k, {}, loss_sum, steps, True)
 
-    def _append(self, k: int, values: dict, loss_sum, steps) -> None:
+    def _append(self, k: int, values: dict, loss_sum, steps, healthy: bool) -> None:
         made = int(steps[k]) - self._steps[k]
-        if made:
+        if made and healthy:
             values["running_loss"] = _finite(loss_sum[k] / made)
         self._steps[k] = int(steps[k])
         self._curves[k].append({"step": self._steps[k], **values})

@@ -5,6 +5,7 @@
 What a member comes to is told by `population_record`; one that diverges never stops the others.
 """
 
+import functools
 import math
 import shutil
 import time
@@ -37,7 +38,9 @@ class PopulationRunner:
     """The compiled programs of one population, ready to run it again and again.
 
     Args:
-      make_experiment: `seed -> Experiment`; they differ in their batches alone.
+      make_experiment: `seed -> Experiment`; they differ in their batches and in what is measured
+        beside them. What a seed changes in `init` itself, such as the images that a calibrated
+        norm sees, is that of seed 0.
       size: number of members, a multiple of the mesh axis `'population'`.
       num_seeds: of different seeds among them, at most.
       evaluate_every: steps between evaluations; 0 for the first and the last alone.
@@ -49,7 +52,7 @@ class PopulationRunner:
                  evaluate_every: int, mesh: Mesh, mapping: Mapping):
         self.experiment = make_experiment(0)
         self.mesh, self.size, self.mapping = mesh, size, mapping
-        self._make_experiment = make_experiment
+        self._make_experiment = functools.lru_cache(maxsize=256)(make_experiment)
         self._num_seeds = num_seeds
         self._interval = evaluate_every or self.experiment.total_steps
         self.programs = map_population(self.experiment, mesh, mapping)
@@ -61,6 +64,7 @@ class PopulationRunner:
         longest = min(self._interval, self._part)
         self._capacity = max(1, min(longest, LARGEST_INPUT_BYTES // max(1, per_step)))
         self._kept: dict[str, list] = {}
+        self.steps_made = 0  # by all members, in the last call of `run`
         self._compiled: Compiled | None = None
 
     def compile(self) -> Compiled:
@@ -90,8 +94,9 @@ class PopulationRunner:
         the others are taken to be like it.
         """
         group = self.mapping if isinstance(self.mapping, int) else self.size
-        groups = max(1, self.size // (self.mesh.shape[POPULATION] * group))
-        active = [groups == 1 or k < group for k in range(self.size)]
+        share = self.size // self.mesh.shape[POPULATION]
+        groups = max(1, share // group)
+        active = [groups == 1 or k % share < group for k in range(self.size)]
         members = self._init(Runs([0] * self.size, [self.experiment.hyper] * self.size, active))
         inputs = self._inputs([self._feed(0, 0)], self._capacity)
         advance, count = self.compile().call, 1
@@ -133,14 +138,15 @@ class PopulationRunner:
             members = self._evaluate(members, 0, record)
         seeds = sorted(set(runs.seeds))
         feeds = [self._feed(seed, step) for seed in seeds]
-        longest, saved = 16, time.perf_counter()
+        longest, saved = 1, time.perf_counter()
+        self.steps_made, alive = 0, sum(runs.active)
         while step < total:
             evaluating = min(total, (step // self._interval + 1) * self._interval)
             until = min(evaluating, (step // self._part + 1) * self._part)
             count = min(longest, self._capacity, until - step)
             start = time.perf_counter()
             members = advance(members, self._inputs(feeds, count), self._arrays, np.int32(count))
-            step += count
+            step, self.steps_made = step + count, self.steps_made + count * alive
             alive = int(np.sum(jax.device_get(members.is_training)))
             taken = time.perf_counter() - start
             if step == evaluating or not alive:
@@ -235,14 +241,20 @@ class PopulationRunner:
         return jax.device_put(np.zeros(self.size, np.float32), sharding(self.mesh, MEMBERS))
 
     def _measure(self, members: Member, means: dict, count, split: str) -> dict:
-        states, mesh = jax.device_get(members.run.task), make_mesh()
-        rows = []
-        for k in range(self.size):
+        """The means and what the task measures beside them; NaN for members that do not train."""
+        states, training, seeds = jax.device_get(
+            (members.run.task, members.is_training, members.run.seed))
+        rows, mesh = [], make_mesh()
+        for k in np.flatnonzero(training):
             own = {name: float(value[k]) for name, value in means.items()}
+            measure = self._make_experiment(int(seeds[k])).measure
             state = jax.tree.map(lambda x, k=k: x[k], states)
-            measured = self.experiment.measure(state, {**own, "count": int(count[k])}, split, mesh)
+            measured = measure(state, {**own, "count": int(count[k])}, split, mesh)
             rows.append({**own, **measured.metrics})
-        return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+        values = {name: np.full(self.size, np.nan) for name in (rows[0] if rows else means)}
+        for name, column in values.items():
+            column[np.flatnonzero(training)] = [row[name] for row in rows]
+        return values
 
     def _evaluation_batches(self, split: str) -> Iterator:
         if split in self._kept:
