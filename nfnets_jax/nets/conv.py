@@ -64,7 +64,7 @@ def for_loops() -> Iterator[None]:
     """Traces convolutions for the body of a loop.
 
     XLA's CPU compiler brings a convolution into the form that its fast kernels take only outside of
-    loops (jax-ml/jax issue 12868): the gradient of a 3x3 kernel took 28 times as long inside one.
+    loops (jax-ml/jax issue 12868): the gradient of a 3x3 kernel takes 30 times as long inside one.
     In this block gradients are written in that form; they have no forward-mode derivative.
     """
     token = _in_loop.set(True)
