@@ -75,11 +75,11 @@ def train_batches(
       ValueError: a wrong argument, see the message.
       FileNotFoundError: the set is not in `data_dir`.
     """
-    local_size = _local_size(batch_size, process_index, process_count)
-    _check("image_size", image_size, at_least=1)
-    _check("seed", seed, at_least=0)
-    _check("start_step", start_step, at_least=0)
-    _check("num_threads", num_threads, at_least=1)
+    local_size = size_per_process(batch_size, process_index, process_count)
+    check_at_least("image_size", image_size, at_least=1)
+    check_at_least("seed", seed, at_least=0)
+    check_at_least("start_step", start_step, at_least=0)
+    check_at_least("num_threads", num_threads, at_least=1)
     if num_views > 1 and not random_resized_crop:
         raise ValueError(f"num_views={num_views} needs random_resized_crop=True: without crops all "
                          "views are the same")
@@ -153,9 +153,9 @@ def eval_batches(
 
     Raises: as `train_batches`.
     """
-    local_size = _local_size(batch_size, process_index, process_count)
-    _check("image_size", image_size, at_least=1)
-    _check("num_threads", num_threads, at_least=1)
+    local_size = size_per_process(batch_size, process_index, process_count)
+    check_at_least("image_size", image_size, at_least=1)
+    check_at_least("num_threads", num_threads, at_least=1)
     if crop not in images.EVALUATION_CROPS:
         raise ValueError(f"crop={crop!r} must be one of {', '.join(images.EVALUATION_CROPS)}")
     count, fetch, read_options = _open(
@@ -246,9 +246,10 @@ def _open(
     return len(source), fetch, options
 
 
-def _local_size(batch_size: int, process_index: int, process_count: int) -> int:
-    _check("batch_size", batch_size, at_least=1)
-    _check("process_count", process_count, at_least=1)
+def size_per_process(batch_size: int, process_index: int, process_count: int) -> int:
+    """The examples of each process in a global batch; refuses sizes that do not divide."""
+    check_at_least("batch_size", batch_size, at_least=1)
+    check_at_least("process_count", process_count, at_least=1)
     if not 0 <= process_index < process_count:
         raise ValueError(
             f"process_index={process_index} is not one of the process_count={process_count} "
@@ -264,6 +265,7 @@ def _local_size(batch_size: int, process_index: int, process_count: int) -> int:
     return batch_size // process_count
 
 
-def _check(field: str, value: int, *, at_least: int) -> None:
+def check_at_least(field: str, value: int, *, at_least: int) -> None:
+    """Refuses a value that is no whole number, or below `at_least`; names the field."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < at_least:
         raise ValueError(f"{field}={value!r} must be a whole number of at least {at_least}")

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nfnets_jax.data import reading
-from nfnets_jax.data.loading import Batch, _check, _local_size
+from nfnets_jax.data.loading import Batch, check_at_least, size_per_process
 from nfnets_jax.naming import nearest
 
 CORPORA = ("pydoc_topics", "penn_treebank")
@@ -84,7 +84,7 @@ def load_corpus(
 @functools.lru_cache(maxsize=4)
 def _load(name: str, level: str, vocabulary_size: int | None, folder: Path | None) -> Corpus:
     if vocabulary_size is not None:
-        _check("vocabulary_size", vocabulary_size, at_least=2)
+        check_at_least("vocabulary_size", vocabulary_size, at_least=2)
     tokens = _read_topics(level) if name == "pydoc_topics" else _read_treebank(folder)
     counts = collections.Counter(tokens["train"])
     counts.pop(UNKNOWN, None)
@@ -212,10 +212,10 @@ def token_batches(
     Raises:
       ValueError: a wrong argument, see the message.
     """
-    local_size = _local_size(batch_size, process_index, process_count)
-    _check("sequence_length", sequence_length, at_least=1)
-    _check("seed", seed, at_least=0)
-    _check("start_step", start_step, at_least=0)
+    local_size = size_per_process(batch_size, process_index, process_count)
+    check_at_least("sequence_length", sequence_length, at_least=1)
+    check_at_least("seed", seed, at_least=0)
+    check_at_least("start_step", start_step, at_least=0)
     steps_per_epoch(len(ids), batch_size, sequence_length)
     rows = slice(process_index * local_size, (process_index + 1) * local_size)
     places = np.arange(sequence_length + 1)
@@ -256,8 +256,8 @@ def window_batches(
     Raises:
       ValueError: a wrong argument, see the message.
     """
-    local_size = _local_size(batch_size, process_index, process_count)
-    _check("sequence_length", sequence_length, at_least=1)
+    local_size = size_per_process(batch_size, process_index, process_count)
+    check_at_least("sequence_length", sequence_length, at_least=1)
     num_windows = -(-(len(ids) - 1) // sequence_length)
     places = np.arange(sequence_length + 1)
 

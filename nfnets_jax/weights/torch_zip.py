@@ -41,6 +41,7 @@ def read(file: BinaryIO) -> Any:
     """
     try:
         archive = zipfile.ZipFile(file)
+    # zipfile raises NotImplementedError for a version of the format that it does not know.
     except (zipfile.BadZipFile, NotImplementedError, struct.error, UnicodeError) as error:
         raise ValueError("the zip archive is damaged") from error
     except OSError as error:
