@@ -23,7 +23,7 @@ from nfnets_jax.nets.autoencoder import ACTIVATIONS, create_autoencoder
 from nfnets_jax.reports import reconstructions
 from nfnets_jax.tasks import checks, inputs, lengths
 from nfnets_jax.tasks import task as task_lib
-from nfnets_jax.tasks.task import Experiment, Hyper, Metrics, Task
+from nfnets_jax.tasks.task import Experiment, Hyper, Metrics, Objective, Task
 from nfnets_jax.training.mesh import DATA, mean_over_devices
 
 LOSSES = ("squared", "cross_entropy")
@@ -101,14 +101,7 @@ def create_task(
         start = jnp.zeros((), jnp.int32)
         return State(start, params, optimizer(hyper, start).init(params), hyper)
 
-    def errors(params: hk.Params, images: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Loss and squared error of each image [N]."""
-        pixels = pixels_of(images)
-        outputs = network.apply(params, pixels)
-        squared = jnp.sum(jnp.square(pixels - reconstruction_of(outputs, loss)), axis=-1)
-        if loss == "squared":
-            return squared, squared
-        return jnp.sum(optax.sigmoid_binary_cross_entropy(outputs, pixels), axis=-1), squared
+    errors = _make_errors(network, loss)
 
     def step(state: State, batch: dict, key: jax.Array) -> tuple[State, Metrics]:
         del key
@@ -133,6 +126,36 @@ def create_task(
             {k: jnp.sum(jnp.where(mask > 0, v, 0.0)) for k, v in metrics.items()}, DATA)
 
     return Task(init, step, evaluate)
+
+
+def create_objective(network: hk.Transformed, loss: str,
+                     examples: Callable[[int | None], dict]) -> Objective:
+    """The loss of each image as a function of the parameters.
+
+    Args:
+      network, loss: as for `create_task`.
+      examples: `count -> batch` with image, see `Objective`.
+    """
+    errors = _make_errors(network, loss)
+
+    def losses(params, state, batch, is_training):
+        del state, is_training
+        return errors(params, batch["image"])[0]
+
+    return Objective(lambda state: state.params, losses, examples)
+
+
+def _make_errors(network: hk.Transformed, loss: str) -> Callable:
+    def errors(params: hk.Params, images: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Loss and squared error of each image [N]."""
+        pixels = pixels_of(images)
+        outputs = network.apply(params, pixels)
+        squared = jnp.sum(jnp.square(pixels - reconstruction_of(outputs, loss)), axis=-1)
+        if loss == "squared":
+            return squared, squared
+        return jnp.sum(optax.sigmoid_binary_cross_entropy(outputs, pixels), axis=-1), squared
+
+    return errors
 
 
 def pixels_of(images: jax.Array) -> jax.Array:
@@ -212,6 +235,7 @@ def create(config: dict[str, Any], process_index: int = 0, process_count: int = 
         resident=data.resident_split(
             dataset["name"], split=dataset["train_split"], image_size=size,
             batch_size=config["batch_size"], data_dir=dataset["data_dir"]),
+        objective=create_objective(network, config["loss"], inputs.training_examples(config)),
     )
 
 

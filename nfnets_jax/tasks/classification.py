@@ -25,7 +25,7 @@ from nfnets_jax.tasks.classification_config import FIELDS as FIELDS
 from nfnets_jax.tasks.classification_config import check as check
 from nfnets_jax.tasks.evaluation import classification_sums
 from nfnets_jax.tasks.gradients import mean_over_slices
-from nfnets_jax.tasks.task import Experiment, Hyper, Metrics, Task
+from nfnets_jax.tasks.task import Experiment, Hyper, Metrics, Objective, Task
 from nfnets_jax.training import pretrained
 from nfnets_jax.training.mesh import DATA, mean_over_devices
 
@@ -121,17 +121,13 @@ def create_task(
             hyper=hyper,
         )
 
-    def forward(params, network_state, key, images, is_training):
-        images = policy.cast_to_compute(preprocess(images))
-        outputs, network_state = network.apply(params, network_state, key, images, is_training)
-        return policy.cast_to_output(outputs["logits"]), network_state
+    forward = _make_forward(network, preprocess, policy)
 
     def loss_fn(params, network_state, key, images, labels, targets, label_smoothing):
         logits, network_state = forward(params, network_state, key, images, is_training=True)
         if targets is None:
             targets = jax.nn.one_hot(labels, logits.shape[-1])
-        targets = optax.smooth_labels(targets, label_smoothing)
-        loss = optax.softmax_cross_entropy(logits, targets).mean()
+        loss = _cross_entropy(logits, targets, label_smoothing).mean()
         accuracy = jnp.mean(jnp.argmax(logits, axis=-1) == labels)
         return loss, (network_state, {"loss": loss, "accuracy": accuracy})
 
@@ -198,6 +194,45 @@ def create_task(
     return Task(init, step, evaluate)
 
 
+def create_objective(
+    network: hk.TransformedWithState,
+    preprocess: Callable[[jax.Array], jax.Array],
+    examples: Callable[[int | None], dict],
+    policy: jmp.Policy = POLICIES["float32"],
+) -> Objective:
+    """The smoothed cross-entropy of each image, without augmentation, of the task's parameters.
+
+    Args:
+      network, preprocess, policy: as for `create_task`.
+      examples: `count -> batch` of image and label, see `Objective`.
+    """
+    forward = _make_forward(network, preprocess, policy)
+
+    def losses(params, state, batch, is_training):
+        logits, _ = forward(
+            params, state.network_state, jax.random.key(0), batch["image"], is_training)
+        return _cross_entropy(logits, jax.nn.one_hot(batch["label"], logits.shape[-1]),
+                              state.hyper["label_smoothing"])
+
+    return Objective(lambda state: state.params, losses, examples,
+                     has_batch_statistics=lambda state: bool(state.network_state))
+
+
+def _make_forward(network, preprocess, policy):
+    """`(params, network_state, key, images, is_training) -> (logits, network_state)`."""
+
+    def forward(params, network_state, key, images, is_training):
+        images = policy.cast_to_compute(preprocess(images))
+        outputs, network_state = network.apply(params, network_state, key, images, is_training)
+        return policy.cast_to_output(outputs["logits"]), network_state
+
+    return forward
+
+
+def _cross_entropy(logits, targets, label_smoothing):
+    return optax.softmax_cross_entropy(logits, optax.smooth_labels(targets, label_smoothing))
+
+
 def read_hyper(config: Mapping[str, Any]) -> dict[str, float]:
     """The traced scalars of a checked config; clipping and SAM at 0 are not in the program."""
     hyper = task_lib.read_hyper(config, HYPER)
@@ -232,8 +267,9 @@ def create(config: dict[str, Any], process_index: int = 0, process_count: int = 
         mean = data.mean_image(dataset["name"], split=dataset["train_split"],
                                image_size=dataset["image_size"], data_dir=dataset["data_dir"])
     preprocess = functools.partial(data.normalize, mean=mean, std=info.std)
+    network = nets.create(**network_arguments)
     task = create_task(
-        nets.create(**network_arguments),
+        network,
         image_shape=image_shape,
         preprocess=preprocess,
         augment=functools.partial(data.augment, crop_padding=dataset["crop_padding"],
@@ -274,6 +310,8 @@ def create(config: dict[str, Any], process_index: int = 0, process_count: int = 
             dataset["name"], split=dataset["train_split"], image_size=dataset["image_size"],
             batch_size=config["batch_size"], data_dir=dataset["data_dir"]),
         chance_loss=math.log(info.num_classes),
+        objective=create_objective(network, preprocess, inputs.training_examples(config),
+                                   POLICIES[config["precision"]]),
     )
 
 

@@ -3,9 +3,15 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
 from nfnets_jax import data
+from nfnets_jax.config import ConfigError
 
 Batches = Iterator[dict[str, Any]]
+
+# Of the images that an analysis holds at once.
+LARGEST_BYTES = 2**31
 
 
 def cropped_batches(
@@ -45,6 +51,30 @@ def evaluation_batches(
             **_loading(dataset, process_index, process_count))
 
     return batches
+
+
+def training_examples(config: Mapping[str, Any]) -> Callable[[int | None], dict[str, np.ndarray]]:
+    """`count -> batch` of the first images of the training split, without augmentation.
+
+    Without a count it is the whole split; a ConfigError if that is too large to be held at once.
+    """
+    dataset = config["dataset"]
+
+    def examples(count: int | None) -> dict[str, np.ndarray]:
+        size = dataset["image_size"]
+        total = data.num_examples(
+            dataset["name"], split=dataset["train_split"], data_dir=dataset["data_dir"])
+        if count is None and total * size**2 * data.info(dataset["name"]).channels > LARGEST_BYTES:
+            raise ConfigError(
+                f"analysis.num_examples=None: the {total} images of {dataset['train_split']} are "
+                f"more than {LARGEST_BYTES >> 30} GiB; set how many of them are to be analysed")
+        count = min(count or total, total)
+        batch = next(data.eval_batches(
+            dataset["name"], split=dataset["train_split"], batch_size=count, image_size=size,
+            crop=dataset["evaluation_crop"], **_loading(dataset, 0, 1)))
+        return {key: value for key, value in batch.items() if key != "mask"}
+
+    return examples
 
 
 def splits(dataset: Mapping[str, Any]) -> dict[str, str]:

@@ -8,6 +8,7 @@ is the mean over the tokens, where the paper sums over the steps of a sequence: 
 1 and norm 5 are `sequence_length` and 5 / `sequence_length` here.
 """
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -25,7 +26,7 @@ from nfnets_jax.nets import lstm
 from nfnets_jax.tasks import checks
 from nfnets_jax.tasks import task as task_lib
 from nfnets_jax.tasks.evaluation import classification_sums
-from nfnets_jax.tasks.task import Experiment, Hyper, Measurement, Metrics, Resident, Task
+from nfnets_jax.tasks.task import Experiment, Hyper, Measurement, Metrics, Objective, Resident, Task
 from nfnets_jax.training.mesh import DATA, mean_over_devices
 
 FIELDS: Fields = {
@@ -154,6 +155,26 @@ def create_task(
     return Task(init, step, evaluate)
 
 
+def create_objective(network: hk.Transformed, initial_state: Callable[[int], Any],
+                     examples: Callable[[int | None], dict]) -> Objective:
+    """The mean cross-entropy of each window of text, from an empty memory and without dropout.
+
+    Args:
+      network, initial_state: as for `create_task`.
+      examples: `count -> batch` with tokens and mask, see `Objective`.
+    """
+
+    def losses(params, state, batch, is_training):
+        del state, is_training
+        tokens, mask = batch["tokens"], batch["mask"]
+        logits, _ = network.apply(
+            params, None, tokens[:, :-1], initial_state(len(tokens)), False)
+        values = optax.softmax_cross_entropy_with_integer_labels(logits, tokens[:, 1:])
+        return jnp.sum(values * mask, axis=1) / jnp.sum(mask, axis=1)
+
+    return Objective(lambda state: state.params, losses, examples)
+
+
 def check(config: dict[str, Any], device_count: int) -> dict[str, Any]:
     """Checks that the fields of a language model's config fit together.
 
@@ -183,14 +204,12 @@ def create(config: dict[str, Any], process_index: int = 0, process_count: int = 
         raise ConfigError(f"dataset.name={dataset['name']!r}: {error}") from None
     total_steps, schedule = _length(config, len(corpus.splits["train"]))
     shapes = dict(num_layers=network["num_layers"], hidden_size=network["hidden_size"])
-    task = create_task(
-        lstm.lstm_language_model(
-            len(corpus.vocabulary), **shapes, dropout_rate=network["dropout_rate"],
-            init_scale=network["init_scale"], tied_embedding=network["tied_embedding"]),
-        initial_state=lambda count: lstm.initial_state(count, **shapes),
-        batch_size=config["batch_size"],
-        schedule=schedule,
-    )
+    model = lstm.lstm_language_model(
+        len(corpus.vocabulary), **shapes, dropout_rate=network["dropout_rate"],
+        init_scale=network["init_scale"], tied_embedding=network["tied_embedding"])
+    initial_state = functools.partial(lstm.initial_state, **shapes)
+    task = create_task(model, initial_state=initial_state, batch_size=config["batch_size"],
+                       schedule=schedule)
     processes = dict(process_index=process_index, process_count=process_count)
 
     def train_batches(start_step: int):
@@ -205,6 +224,12 @@ def create(config: dict[str, Any], process_index: int = 0, process_count: int = 
         return data.window_batches(
             corpus.splits[split], batch_size=config["evaluation_batch_size"],
             sequence_length=config["evaluation_sequence_length"], **processes)
+
+    def examples(count: int | None):
+        length = config["evaluation_sequence_length"]
+        total = -(-(len(corpus.splits["train"]) - 1) // length)
+        return next(data.window_batches(
+            corpus.splits["train"], batch_size=min(count or total, total), sequence_length=length))
 
     return Experiment(
         task=task,
@@ -222,6 +247,7 @@ def create(config: dict[str, Any], process_index: int = 0, process_count: int = 
         resident=resident_corpus(
             corpus.splits["train"], config["batch_size"], config["sequence_length"]),
         chance_loss=math.log(len(corpus.vocabulary)),
+        objective=create_objective(model, initial_state, examples),
     )
 
 

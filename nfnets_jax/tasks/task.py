@@ -62,6 +62,27 @@ class Resident(NamedTuple):
     batch: Callable[[Any, Any], Batch]
 
 
+class Objective(NamedTuple):
+    """What a task minimises, as a function of its parameters: what `analysis` measures.
+
+    Weight decay and augmentation are not part of it.
+
+    Attributes:
+      params: `state -> tree` of the trained parameters.
+      losses: `(params, state, batch, is_training) -> float32 [N]`, the loss of each example. With
+        `is_training` norms see the statistics of the batch, so that an example's loss depends on
+        the others, and dropout is that of one key; without it norms see moving averages.
+      examples: `count -> batch` of NumPy arrays [count, ...], examples of the training split,
+        without augmentation, the same on all processes; None stands for all.
+      has_batch_statistics: `state -> bool`, whether the network has norms of the first kind.
+    """
+
+    params: Callable[[Any], Any]
+    losses: Callable[[Any, Any, Batch, bool], jax.Array]
+    examples: Callable[[int | None], Batch]
+    has_batch_statistics: Callable[[Any], bool] = lambda state: False
+
+
 class Experiment(NamedTuple):
     """A task with all that the training loop needs to run it.
 
@@ -95,6 +116,7 @@ class Experiment(NamedTuple):
       chance_loss: of a model that has learned nothing, log K for K classes; None if there is none.
       exact_step_loss: whether the metric `loss` of a step is the whole objective, as in a
         simulation, and not an estimate from one batch.
+      objective: what `analysis` measures; None where it does not apply.
     """
 
     task: Task
@@ -115,6 +137,7 @@ class Experiment(NamedTuple):
     resident: Resident | None = None
     chance_loss: float | None = None
     exact_step_loss: bool = False
+    objective: Objective | None = None
 
 
 def read_hyper(config: Mapping[str, Any], fields: Mapping[str, str]) -> dict[str, float]:
