@@ -42,9 +42,13 @@ def sgd(
     or with Nesterov's form `-learning_rate * (g + momentum * m)`. With `agc_clipping` the gradient
     is first clipped by `adaptive_grad_clip`. All scalars may be traced.
     """
+    return regularized(optax.sgd(learning_rate, momentum=momentum, nesterov=nesterov),
+                       weight_decay=weight_decay, agc_clipping=agc_clipping, agc_eps=agc_eps)
+
+
+def regularized(
+    inner: optax.GradientTransformation, *, weight_decay, agc_clipping=None, agc_eps: float = 1e-3
+) -> optax.GradientTransformation:
+    """An optimizer that is given clipped gradients (`sgd`) and, added to them, an L2 term."""
     clip = [] if agc_clipping is None else [adaptive_grad_clip(agc_clipping, agc_eps)]
-    return optax.chain(
-        *clip,
-        optax.add_decayed_weights(weight_decay, mask=decay_mask),
-        optax.sgd(learning_rate, momentum=momentum, nesterov=nesterov),
-    )
+    return optax.chain(*clip, optax.add_decayed_weights(weight_decay, mask=decay_mask), inner)
