@@ -83,6 +83,7 @@ RULES = dict(
     scale_by_keep=_BOOLEAN,
     classifier_init_std=_NOT_NEGATIVE,
     alpha=_NOT_NEGATIVE,
+    use_skip=_BOOLEAN,
     use_skip_gain=_BOOLEAN,
     skip_gain_init=_NUMBER,
     use_se=_BOOLEAN,
@@ -105,6 +106,10 @@ RULES = dict(
     norm_order=_choice("norm_act", "act_norm"),
     bn_decay_rate=_RATE,
     bn_eps=_POSITIVE,
+    norm_classifier=_BOOLEAN,
+    with_bias=_BOOLEAN,
+    first_init=_choice("same", *DENSE_INITIALIZERS),
+    classifier_init=_choice(*DENSE_INITIALIZERS),
     cross_replica_axis=_AXIS,
 )
 

@@ -30,6 +30,7 @@ class PreActivationBlock(hk.Module):
     normalizer-free block (arXiv 2101.08692, section 3); with plain layers, alpha = 1 and
     expected_std = 1 the SkipInit block (arXiv 2002.10444), or without g and with c = 2^-1/2 its
     control that keeps the variance; with a norm and no g ResNetV2's. c is 1 but for that control.
+    Without the shortcut, s = 0, plain blocks are an ordinary chain of convolutions.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class PreActivationBlock(hk.Module):
         gate_after: str | None = None,
         gate_multiplier: float = 1.0,
         shortcut: str = "conv",
+        use_skip: bool = True,
         output_scale: float = 1.0,
         name: str | None = None,
     ):
@@ -69,6 +71,7 @@ class PreActivationBlock(hk.Module):
           gate_multiplier: of the gate.
           shortcut: of a transition block with a stride: a strided convolution ('conv'), or 2x2
             mean pooling and then the convolution ('avg_pool').
+          use_skip: whether there is a shortcut.
           output_scale: the constant c.
           name: of the module.
         """
@@ -85,6 +88,7 @@ class PreActivationBlock(hk.Module):
         self.gate_after = gate_after or plan.kernels[-1].name
         self.gate_multiplier = gate_multiplier
         self.shortcut = shortcut
+        self.use_skip = use_skip
         self.output_scale = output_scale
         self.stochastic_depth_rate = stochastic_depth_rate
         self.scale_by_keep = scale_by_keep
@@ -115,8 +119,10 @@ class PreActivationBlock(hk.Module):
             init = hk.initializers.Constant(self.skip_gain_init)
             skip_gain = hk.get_parameter("skip_gain", (), jnp.float32, init=init)
             out = out * skip_gain.astype(out.dtype)
-        out = self.output_scale * (self.alpha * out + self._apply_shortcut(x, h))
-        return tag("block_output", out)
+        out = self.alpha * out
+        if self.use_skip:
+            out = out + self._apply_shortcut(x, h)
+        return tag("block_output", self.output_scale * out)
 
     @hk.transparent
     def _apply_shortcut(self, x: jax.Array, h: jax.Array) -> jax.Array:

@@ -39,7 +39,7 @@ def expected_variance(
     gain Var[act(z)] to the variance and gain E[act(z)]^2 to the squared mean of the signal (for
     ReLU, gain / 2 times 1 - 1 / pi and 1 / pi). With 'act_norm' its input has mean 0 and variance
     1, and it adds gain to the variance. So does a transition's shortcut, which replaces the
-    signal.
+    signal. With use_skip=False nothing but the branch is left.
 
     Without a norm and without weight standardization (plain, sqrt2; skipinit and nf as controls),
     with He's initialization and ReLU: a convolution of relu(x) keeps the second moment M of x, and
@@ -85,7 +85,8 @@ def expected_variance(
             mean, second_moment = moments_by_quadrature(activation)
             branch = _Moments(second_moment - mean**2, mean**2).times(gain)
         stem = _stem(values, gain, stem_moments)
-        return _recursion(plan, stem, lambda x, i: branch, lambda x, i: branch)
+        return _recursion(plan, stem, lambda x, i: branch, lambda x, i: branch,
+                          use_skip=values["use_skip"])
     has_he = block == "nf" or values.get("weight_init") == "he"
     if block in ("nf", "skipinit", "sqrt2", "plain") and has_he and activation == "relu":
         stem = _stem(values, 2.0, stem_moments)
@@ -123,7 +124,8 @@ def _without_norm(
             x = _relu_and_he_convolution(x)
         return x
 
-    return _recursion(plan, stem, branch, shortcut, alpha, 0.5 if block == "sqrt2" else 1.0)
+    return _recursion(plan, stem, branch, shortcut, alpha, 0.5 if block == "sqrt2" else 1.0,
+                      values.get("use_skip", True))
 
 
 def _relu_and_he_convolution(x: _Moments) -> _Moments:
@@ -140,13 +142,16 @@ def _recursion(
     shortcut: Callable[[_Moments, int], _Moments],
     alpha: float = 1.0,
     factor: float = 1.0,
+    use_skip: bool = True,
 ) -> dict[str, list[float]]:
     moments, residual_variance = [stem], []
     for block in plan:
         x = moments[-1]
         added = branch(x, block.index)
         residual_variance.append(added.variance)
-        kept = shortcut(x, block.index) if block.is_transition else x
+        kept = _Moments(0.0, 0.0)
+        if use_skip:
+            kept = shortcut(x, block.index) if block.is_transition else x
         moments.append((kept + added.times(alpha**2)).times(factor))
     return dict(
         average_variance=[value.variance for value in moments],

@@ -33,7 +33,7 @@ _NORM_DEFAULTS = dict(
     weight_init="lecun",
     weight_standardization=False,
 )
-_PLAIN_DEFAULTS = dict(
+_SUM_DEFAULTS = dict(
     classifier_init_std=0.01,
     conv_bias=True,
     stem_bias=False,
@@ -67,19 +67,25 @@ _BLOCK_DEFAULTS = {
         scan_blocks=False,
     ),
     "fixup": dict(classifier_init_std=0.0, scan_blocks=False),
-    "bn": dict(_NORM_DEFAULTS, norm_order="norm_act"),
+    "bn": dict(_NORM_DEFAULTS, norm_order="norm_act", use_skip=True),
     "bn_v1": dict(_NORM_DEFAULTS, last_scale_init=1.0),
-    "plain": _PLAIN_DEFAULTS,
-    "sqrt2": _PLAIN_DEFAULTS,
+    "plain": dict(_SUM_DEFAULTS, use_skip=True),
+    "sqrt2": _SUM_DEFAULTS,
 }
 _BRANCH_DEFAULTS = {
     "resnet": dict(bottleneck=True),
     "regnet": dict(head_width=0, expansion=2.25, group_size=8),
     "nfnet": dict(head_width=0, expansion=0.5, group_size=128, use_two_convs=True),
 }
-_MLP_DEFAULTS = dict(widths=(64,), activation="relu", weight_init="he")
+_MLP_DEFAULTS = dict(
+    _STATISTICS_DEFAULTS, widths=(64,), activation="relu", weight_init="he", first_init="same",
+    classifier_init="lecun", with_bias=True, norm="none", norm_classifier=False)
 _DENSE_DEFAULTS = dict(width=64, num_blocks=6, activation="relu")
-_DENSE_BLOCK_DEFAULTS = {"bn": _STATISTICS_DEFAULTS, "skipinit": dict(skip_gain_init=0.0)}
+_DENSE_BLOCK_DEFAULTS = {
+    "bn": dict(_STATISTICS_DEFAULTS, use_skip=True),
+    "plain": dict(use_skip=True),
+    "skipinit": dict(skip_gain_init=0.0),
+}
 # The arguments that `ResNet` takes itself; the others go to its blocks or make its plan.
 _SHARED = (
     "stem", "stem_width", "head_width", "activation", "dropout_rate", "stochastic_depth_rate",
@@ -111,7 +117,8 @@ def defaults(name: str) -> dict[str, Any]:
     round_widths, inner widths and those of squeeze-and-excite to multiples of 8 as in timm.
     skipinit: skip_gain_init; conv_bias and stem_bias; weight_init 'lecun' or 'he'.
     plain: conv_bias, stem_bias, weight_init. sqrt2: likewise; the sum of shortcut and branch is
-    divided by the square root of 2.
+    divided by the square root of 2. plain, bn: use_skip, False for blocks that are their branches
+    alone, without any shortcut.
     bn, bn_v1 (post-activation): use_se, se_ratio, weight_init; norm, 'batch' or another kind that
     `make_norm` knows, or 'none'; num_groups, of norm='group'; ghost_size, examples of a group of
     norm='ghost_batch'; weight_standardization, without gain or bias; bn_decay_rate; bn_eps, of
@@ -120,9 +127,11 @@ def defaults(name: str) -> dict[str, Any]:
     bn_v1: last_scale_init, of the last norm of each branch.
 
     mlp: widths, of the hidden layers; activation; weight_init, of the hidden layers 'he'
-    N(0, 2 / fan_in), 'lecun' N(0, 1 / fan_in) or 'orthogonal'. {block}_mlp, fully connected
-    residual networks: width, num_blocks, activation; skipinit: skip_gain_init; bn: norm and what
-    belongs to it.
+    N(0, 2 / fan_in), 'lecun' N(0, 1 / fan_in), 'glorot' or 'orthogonal'; first_init and
+    classifier_init, of the first and the last matrix; with_bias; norm, after each hidden matrix,
+    and what belongs to it, 'none' for nothing; norm_classifier, whether the logits are normalized
+    too. {block}_mlp, fully connected residual networks: width, num_blocks, activation; skipinit:
+    skip_gain_init; bn, plain: use_skip; bn: norm and what belongs to it.
 
     Raises:
       ValueError: if the name is unknown.
@@ -176,15 +185,23 @@ def _resnet(name: str, overrides: Mapping[str, Any]) -> Callable[..., ResNet]:
 
 
 def _mlp(name: str, overrides: Mapping[str, Any]) -> Callable[..., FullyConnected]:
-    return functools.partial(
-        FullyConnected, **arguments.resolve(name, defaults(name), overrides))
+    values = arguments.resolve(name, defaults(name), overrides)
+    for width in values["widths"]:
+        _check_vector_norm(values, width)
+    if values["norm_classifier"] and values["norm"] == "none":
+        raise ValueError("norm_classifier=True is not allowed with norm='none'; choose a norm")
+    return functools.partial(FullyConnected, **values)
 
 
 def _residual_mlp(name: str, overrides: Mapping[str, Any]) -> Callable[..., ResidualMLP]:
     values = arguments.resolve(name, defaults(name), overrides)
-    if values.get("norm") in ("layer", "group", "instance"):
-        count_groups(values["norm"], values["num_groups"], (1, values["width"]))
+    _check_vector_norm(values, values["width"])
     return functools.partial(ResidualMLP, block=architectures.find(name).block, **values)
+
+
+def _check_vector_norm(values: Mapping[str, Any], width: int) -> None:
+    if values.get("norm") in ("layer", "group", "instance"):
+        count_groups(values["norm"], values["num_groups"], (1, width))
 
 
 # Family of networks -> (name, overrides) -> what makes its module of (num_classes, name).

@@ -18,7 +18,8 @@ class DenseBlock(hk.Module):
     """x_{l+1} = c (x_l + g f(x_l)),  f(x) = W1 act(norm(W0 act(norm(x)) + b0)) + b1.
 
     With no norm, c = 1 and a trained scalar g (`skip_gain`) this is SkipInit's block
-    (arXiv 2002.10444), whose g is the last operation on the branch, after the bias.
+    (arXiv 2002.10444), whose g is the last operation on the branch, after the bias. Without the
+    skip, x_{l+1} = f(x_l).
     """
 
     def __init__(
@@ -27,6 +28,7 @@ class DenseBlock(hk.Module):
         norm: Norm | None = None,
         skip_gain_init: float | None = None,
         output_scale: float = 1.0,
+        use_skip: bool = True,
         name: str | None = None,
     ):
         """Sets the hyperparameters.
@@ -36,6 +38,7 @@ class DenseBlock(hk.Module):
           norm: from `make_norm`, before each activation, or None.
           skip_gain_init: initial value of the branch's trained scalar; None for no such scalar.
           output_scale: the constant c.
+          use_skip: whether x is added to the branch.
           name: of the module.
         """
         super().__init__(name=name)
@@ -43,6 +46,7 @@ class DenseBlock(hk.Module):
         self.norm = norm
         self.skip_gain_init = skip_gain_init
         self.output_scale = output_scale
+        self.use_skip = use_skip
 
     def __call__(self, x: jax.Array, is_training: bool) -> jax.Array:
         """Maps [N, width] to the same shape and dtype."""
@@ -55,7 +59,7 @@ class DenseBlock(hk.Module):
         if self.skip_gain_init is not None:
             init = hk.initializers.Constant(self.skip_gain_init)
             out = out * hk.get_parameter("skip_gain", (), jnp.float32, init=init).astype(x.dtype)
-        return self.output_scale * (x + out)
+        return self.output_scale * (x + out) if self.use_skip else out
 
 
 class DenseFixUpBlock(hk.Module):
@@ -110,6 +114,7 @@ class ResidualMLP(hk.Module):
         num_blocks: int,
         activation: str,
         skip_gain_init: float | None = None,
+        use_skip: bool = True,
         norm: str | None = None,
         num_groups: int = 16,
         ghost_size: int = 64,
@@ -127,6 +132,7 @@ class ResidualMLP(hk.Module):
           num_blocks: number of blocks, of two matrices each.
           activation: a name from `activation_names()`.
           skip_gain_init: of block='skipinit'.
+          use_skip: of block='bn' and 'plain', whether each block's input is added to its branch.
           norm: of block='bn'; with what follows, see `make_norm`.
           num_groups: of norm='group'.
           ghost_size: of norm='ghost_batch'.
@@ -150,7 +156,7 @@ class ResidualMLP(hk.Module):
             self.make_block = functools.partial(DenseFixUpBlock, num_blocks=num_blocks)
         else:
             self.make_block = functools.partial(
-                DenseBlock, norm=self.norm, skip_gain_init=skip_gain_init,
+                DenseBlock, norm=self.norm, skip_gain_init=skip_gain_init, use_skip=use_skip,
                 output_scale=2**-0.5 if block == "sqrt2" else 1.0)
 
     def __call__(self, images: jax.Array, is_training: bool) -> dict[str, jax.Array]:

@@ -112,7 +112,8 @@ class ResNet(hk.Module):
                 cross_replica_axis=own["cross_replica_axis"])
             self.make_block = functools.partial(
                 self.make_block, make_conv=self.make_conv, norm=self.norm,
-                norm_order=self.norm_order, **_gate_arguments(own))
+                norm_order=self.norm_order, use_skip=own.get("use_skip", True),
+                **_gate_arguments(own))
             if block == "bn_v1":
                 self.make_block = functools.partial(
                     blocks.PostActivationBlock, activation=self.activation,
@@ -129,7 +130,7 @@ class ResNet(hk.Module):
             self.make_conv = blocks.make_plain_conv(own["conv_bias"], own["weight_init"])
             self.make_block = functools.partial(
                 self.make_block, make_conv=self.make_conv,
-                skip_gain_init=own.get("skip_gain_init"),
+                skip_gain_init=own.get("skip_gain_init"), use_skip=own.get("use_skip", True),
                 output_scale=2**-0.5 if block == "sqrt2" else 1.0)
         else:
             raise ValueError(f"block={block!r} is unknown; allowed: nf, skipinit, sqrt2, fixup, "

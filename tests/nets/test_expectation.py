@@ -75,3 +75,12 @@ def test_a_max_pool_is_predicted_only_from_its_measured_output():
     # Positive values pass the first ReLU unhalved: shortcut and branch each double them.
     assert second_moment[1] / second_moment[0] == pytest.approx(4.0)
     np.testing.assert_allclose(np.diff(np.log2(second_moment[1:])), np.ones(15), rtol=1e-12)
+
+
+def test_without_skips_each_block_is_its_branch():
+    for name in ("bn_wrn_28_2", "plain_wrn_28_2"):
+        expected = nets.expected_variance(name, use_skip=False)
+        assert expected["average_variance"][1:] == expected["residual_variance"]
+    # The last, a plain chain of 25 ReLU convolutions, keeps the second moment 2.
+    second_moment = np.add(expected["average_variance"], expected["average_squared_mean"])
+    np.testing.assert_allclose(second_moment, 2.0, rtol=1e-12)

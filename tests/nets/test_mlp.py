@@ -10,6 +10,10 @@ from nfnets_jax.optim.sgd import decay_mask
 IMAGES = np.random.default_rng(0).normal(size=(5, 8, 8, 1)).astype(np.float32)
 
 
+def initialize(network, images):
+    return jax.jit(network.init, static_argnums=2)(jax.random.key(2), images, True)
+
+
 def test_outputs_are_those_of_a_float64_forward_pass():
     network = nets.create("mlp", 10, widths=(32, 16))
     params, state = network.init(jax.random.key(0), IMAGES, True)
@@ -62,6 +66,56 @@ def test_orthogonal_linear_layers_keep_every_length():
     np.testing.assert_allclose(features @ features.T, x @ x.T, rtol=1e-4, atol=1e-4)
 
 
+def test_norms_follow_every_matrix_and_the_logits_with_statistics_of_the_batch():
+    network = nets.create("mlp", 3, widths=(6, 5), activation="tanh", with_bias=False,
+                          norm="batch", norm_classifier=True, bn_eps=1e-4, bn_decay_rate=0.0)
+    params, state = initialize(network, IMAGES)
+    apply = jax.jit(network.apply, static_argnums=4)
+    rng = np.random.default_rng(1)
+    params = jax.tree.map(lambda w: w + 0.3 * rng.normal(size=w.shape).astype(np.float32), params)
+    outputs, state = apply(params, state, None, IMAGES, True)
+    x = np.float64(IMAGES.reshape(5, 64))
+    for matrix, norm in (("hidden_0", "bn0"), ("hidden_1", "bn1"), ("classifier", "classifier_bn")):
+        assert set(params[f"mlp/{matrix}"]) == {"w"}
+        x = x @ np.float64(params[f"mlp/{matrix}"]["w"])
+        values = params[f"mlp/{norm}"]
+        x = (x - x.mean(0)) / np.sqrt(x.var(0) + 1e-4) * values["scale"] + values["offset"]
+        x = np.tanh(x) if matrix != "classifier" else x
+    np.testing.assert_allclose(outputs["logits"], x, rtol=1e-4, atol=1e-4)
+    # The averages have forgotten all but this batch: a test pass repeats the training pass.
+    again, _ = apply(params, state, None, IMAGES, False)
+    np.testing.assert_allclose(again["logits"], x, rtol=1e-4, atol=1e-4)
+
+
+def test_first_and_last_matrix_have_initializations_of_their_own():
+    network = nets.create("mlp", 300, widths=(200, 250), first_init="lecun", classifier_init="he")
+    images = np.zeros((1, 16, 16, 1), np.float32)
+    params, _ = initialize(network, images)
+    for module, variance in (("hidden_0", 1 / 256), ("hidden_1", 2 / 200), ("classifier", 2 / 250)):
+        w = np.float64(params[f"mlp/{module}"]["w"])
+        assert abs(np.mean(w**2) / variance - 1) < 4 * np.sqrt(2 / w.size)
+    glorot = nets.create("mlp", 1, widths=(100,), weight_init="glorot",
+                         classifier_init="orthogonal")
+    params, _ = initialize(glorot, images)
+    w, bound = np.abs(np.float64(params["mlp/hidden_0"]["w"])), np.sqrt(6 / 356)
+    assert 0.999 < w.max() / bound <= 1 + 1e-6 and abs(w.mean() / bound - 0.5) < 0.01
+    assert np.linalg.norm(params["mlp/classifier"]["w"]) == pytest.approx(1.0, rel=1e-5)
+
+
+def test_gradients_of_a_deep_orthogonal_linear_network_are_those_of_a_linear_one():
+    # d z / d W_k has the norm of x for every matrix: sum_k <dz_i/dW_k, dz_j/dW_k> = beta <x_i, x_j>
+    # (arXiv 1904.06963, the linear case, derived).
+    network = nets.create("mlp", 1, widths=(64,) * 3, activation="identity", with_bias=False,
+                          weight_init="orthogonal", classifier_init="orthogonal")
+    params, _ = initialize(network, IMAGES)
+    jacobian = jax.jit(jax.jacrev(
+        lambda p: network.apply(p, {}, None, IMAGES, True)[0]["logits"][:, 0]))(params)
+    hidden = np.concatenate([np.reshape(jacobian[f"mlp/hidden_{i}"]["w"], (5, -1))
+                             for i in range(3)], 1)
+    x = IMAGES.reshape(5, 64)
+    np.testing.assert_allclose(hidden @ hidden.T, 3 * x @ x.T, rtol=1e-3, atol=1e-3)
+
+
 def test_parameters_and_logits_stay_float32_whatever_the_images():
     images = jnp.asarray(IMAGES, jnp.bfloat16)
     network = nets.create("mlp", 4)
@@ -81,7 +135,8 @@ def test_a_config_names_its_widths():
     config.network.widths = (64, 32)
     config.num_epochs, config.schedule.warmup_epochs = 1.0, 0.0
     network = check_config(config, 1)["network"]
-    assert network == dict(name="mlp", widths=[64, 32], activation="relu", weight_init="he")
+    own = dict(name="mlp", widths=[64, 32], activation="relu", weight_init="he")
+    assert {key: network[key] for key in own} == own and network["norm"] == "none"
     assert nets.total_stride(**network) == 1 and nets.image_sizes("mlp") == (8, 8)
     config.network.weight_init = "orthogonal"
     check_config(config, 1)
@@ -93,6 +148,9 @@ def test_a_config_names_its_widths():
 @pytest.mark.parametrize("overrides, message", [
     (dict(widths=()), "widths=.* a list of whole numbers"),
     (dict(weight_init="xavier"), "weight_init='xavier' .* 'he', 'lecun', 'orthogonal'"),
+    (dict(first_init="zeros"), "first_init='zeros' .* 'same', 'glorot', 'he'"),
+    (dict(norm_classifier=True), "norm_classifier=True is not allowed with norm='none'"),
+    (dict(norm="group", widths=(32, 24)), "num_groups=16: does not divide a layer of 24"),
     (dict(activation="glu"), "activation='glu' is not allowed in mlp"),
     (dict(depths=(1,)), "network 'mlp' has no argument 'depths'; nearest: .*widths"),
 ])

@@ -54,6 +54,33 @@ def test_parameter_totals_of_wide_resnets(name):
     assert parameter_total(f"sqrt2_{name}", 10, shape) == without_gains
 
 
+# What arXiv 1904.06963 trains, Wide-ResNets without skips and norms; counted by hand (derived).
+PLAIN_TOTALS = {
+    (16, 2): 679_098, (22, 2): 1_066_170, (28, 2): 1_453_242, (34, 2): 1_840_314,
+    (40, 2): 2_227_386, (52, 2): 3_001_530, (76, 2): 4_549_818, (100, 2): 6_098_106,
+    (16, 3): 1_523_002, (16, 4): 2_703_290, (16, 5): 4_219_962, (16, 6): 6_073_018,
+}
+
+
+@pytest.mark.parametrize("depth, width", PLAIN_TOTALS)
+def test_parameter_totals_of_wide_networks_without_skips(depth, width):
+    name = f"plain_wrn_{depth}_{width}"
+    assert parameter_total(name, 10, (32, 32, 3), use_skip=False) == PLAIN_TOTALS[depth, width]
+
+
+def test_skips_and_norms_are_added_and_taken_away_one_by_one():
+    # Shortcuts are three 1x1 convolutions; norms have two numbers for each channel they follow.
+    totals = {(block, use_skip): parameter_total(f"{block}_wrn_16_2", 10, (32, 32, 3),
+                                                 use_skip=use_skip)
+              for block in ("plain", "bn") for use_skip in (False, True)}
+    shortcuts = 16 * 32 + 32 * 64 + 64 * 128
+    norms = 2 * (16 + 4 * 32 + 4 * 64 + 4 * 128)
+    plain = PLAIN_TOTALS[16, 2]
+    assert totals["plain", True] == plain + shortcuts
+    assert totals["bn", True] - totals["bn", False] == shortcuts
+    assert totals["bn", False] - plain == totals["bn", True] - plain - shortcuts == norms
+
+
 def test_parameter_total_of_the_deepest_wide_resnet():
     shape = (32, 32, 3)
     assert parameter_total("skipinit_wrn_1000_2", 10, shape) == 64_170_156

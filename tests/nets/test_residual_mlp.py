@@ -35,7 +35,7 @@ def relu(x):
     return np.maximum(x, 0.0)
 
 
-def unrolled(name, params, x, skip_gain=None):
+def unrolled(name, params, x, skip=1.0):
     """The network as NumPy would compute it in float64, one block after the other."""
     params = jax.tree.map(lambda w: np.asarray(w, np.float64), params)
 
@@ -64,7 +64,7 @@ def unrolled(name, params, x, skip_gain=None):
             out = out * own["scale"][k] + own["bias2"][k]
         if name == "skipinit_mlp":
             out = out * own["skip_gain"][k]
-        x = (x + out) / (np.sqrt(2) if name == "sqrt2_mlp" else 1.0)
+        x = (skip * x + out) / (np.sqrt(2) if name == "sqrt2_mlp" else 1.0)
     return linear("classifier", relu(norm("final_bn", x)))
 
 
@@ -109,6 +109,16 @@ def test_gains_of_1_are_no_gains():
     renamed = {module.replace("skipinit", "plain"): values for module, values in params.items()
                if module != "skipinit_mlp/blocks/block"}
     np.testing.assert_array_equal(logits(skipinit, params), logits(plain, renamed))
+
+
+@pytest.mark.parametrize("name", ["bn_mlp", "plain_mlp"])
+def test_without_skips_the_network_is_its_branches(name):
+    network, params, state = create(name, use_skip=False)
+    with_skips, same, _ = create(name)
+    jax.tree.map(np.testing.assert_array_equal, params, same)
+    assert_close(logits(network, params, state),
+                 unrolled(name, params, np.float64(IMAGES), skip=0.0))
+    assert np.abs(logits(network, params, state) - logits(with_skips, params, state)).max() > 0.1
 
 
 def test_a_gain_is_a_scale_of_the_last_matrix_and_its_bias():

@@ -86,7 +86,7 @@ def forward(block, params, images, values):
             transition = i == 0 and (stride > 1 or x.shape[-1] != width)
             name = f"/block_{index}"
             strides = [1, stride, 1] if values["bottleneck"] else [stride, 1]
-            scalars = layer(name) if block != "bn" else {}
+            scalars = layer(name) if block not in ("bn", "plain") else {}
             if block == "fixup":
                 h = x + scalars["bias1a"]
                 shortcut = convolve(h, layer(f"{name}/conv_shortcut"), stride) if transition else h
@@ -103,7 +103,11 @@ def forward(block, params, images, values):
                     return act(normalize(value, layer(f"{name}/bn{j}")) if block == "bn" else value)
 
                 h = activate(x, 0) / np.sqrt(variance)
-                shortcut = convolve(h, layer(f"{name}/conv_shortcut"), stride) if transition else x
+                shortcut = x
+                if not values.get("use_skip", True):
+                    shortcut = 0.0
+                elif transition:
+                    shortcut = convolve(h, layer(f"{name}/conv_shortcut"), stride)
                 f = h
                 for j, s in enumerate(strides):
                     f = convolve(f if j == 0 else activate(f, j), layer(f"{name}/conv{j}"), s)
@@ -153,6 +157,8 @@ def random_arrays(shapes, seed):
         ("skipinit", dict(BASIC, stem_bias=True)),
         ("fixup", BOTTLENECK),
         ("bn", dict(BASIC, use_se=True)),
+        ("bn", dict(BASIC, use_skip=False)),
+        ("plain", dict(BASIC, use_skip=False)),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
