@@ -36,10 +36,13 @@ def _scaled(*fractions: float) -> tuple[float, ...]:
 
 _TRAIN_TEST = {"train": "train", "test": "test"}
 
+_DIGITS = dict(channels=1, image_size=8, splits=_TRAIN_TEST, mean=(73.2927,), std=(90.1217,))
+
 _DATASETS = {
     dataset.name: dataset
     for dataset in (
-        DatasetInfo("digits", 10, 1, 8, _TRAIN_TEST, mean=(73.2927,), std=(90.1217,)),
+        DatasetInfo("digits", 10, **_DIGITS),
+        DatasetInfo("digits_parity", 2, **_DIGITS),
         # Inputs are the digits' own values over 16, less their mean.
         DatasetInfo(
             "digits_permuted",

@@ -25,6 +25,7 @@ class _DigitsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """
 
     VERSION = tfds.core.Version("1.0.0")
+    NUM_CLASSES = 10
     # Nothing is downloaded. Left unset, TFDS would look for checksums beside this file, by way of
     # a package that it does not install.
     url_infos = None
@@ -40,7 +41,7 @@ class _DigitsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             features=tfds.features.FeaturesDict(
                 {
                     "image": tfds.features.Image(shape=(8, 8, 1), encoding_format="png"),
-                    "label": tfds.features.ClassLabel(num_classes=10),
+                    "label": tfds.features.ClassLabel(num_classes=self.NUM_CLASSES),
                 }
             ),
             supervised_keys=("image", "label"),
@@ -77,6 +78,16 @@ class Digits(_DigitsBuilder):
                 "test": (images[_NUM_TRAIN:], labels[_NUM_TRAIN:])}
 
 
+class DigitsParity(Digits):
+    """The same images in the same order and splits, labelled 0 if even and 1 if odd."""
+
+    name = "digits_parity"
+    NUM_CLASSES = 2
+
+    def _splits(self, images, labels):
+        return super()._splits(images, labels % 2)
+
+
 class DigitsPermuted(_DigitsBuilder):
     """The digits in an order drawn from NumPy's `RandomState(0)`.
 
@@ -99,7 +110,7 @@ class DigitsPermuted(_DigitsBuilder):
                 "test": (images[test], labels[test])}
 
 
-BUILDERS = {builder.name: builder for builder in (Digits, DigitsPermuted)}
+BUILDERS = {builder.name: builder for builder in (Digits, DigitsParity, DigitsPermuted)}
 
 
 def prepare(name: str, data_dir: str | os.PathLike) -> None:

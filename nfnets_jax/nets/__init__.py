@@ -10,7 +10,7 @@ from nfnets_jax.nets.activations import (
 from nfnets_jax.nets.architectures import names
 from nfnets_jax.nets.conv import Conv2D
 from nfnets_jax.nets.expectation import expected_variance
-from nfnets_jax.nets.heads import create_mlp
+from nfnets_jax.nets.heads import create_mlp, with_two_logits
 from nfnets_jax.nets.layers import EfficientChannelAttention, SqueezeExcite, StochasticDepth, tag
 from nfnets_jax.nets.normalization import NORMS, make_norm
 from nfnets_jax.nets.registry import create, defaults, image_sizes, is_tagged, total_stride
@@ -41,4 +41,5 @@ __all__ = (
     "standardize",
     "tag",
     "total_stride",
+    "with_two_logits",
 )

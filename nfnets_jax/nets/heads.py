@@ -111,3 +111,21 @@ def create_mlp(
             inputs, is_training)
 
     return hk.transform_with_state(forward)
+
+
+def with_two_logits(network: hk.TransformedWithState) -> hk.TransformedWithState:
+    """The network of one logit z as a classifier of two classes, with the logits [0, z].
+
+    Softmax cross-entropy is then the logistic loss: log(1 + exp(-z)) of class 1, log(1 + exp(z)) of
+    class 0.
+
+    Args:
+      network: its result has logits [N, 1].
+    """
+
+    def apply(*args, **kwargs) -> tuple[dict[str, jax.Array], hk.State]:
+        outputs, state = network.apply(*args, **kwargs)
+        z = outputs["logits"]
+        return {**outputs, "logits": jnp.concatenate([jnp.zeros_like(z), z], axis=-1)}, state
+
+    return hk.TransformedWithState(network.init, apply)

@@ -25,6 +25,14 @@ def test_pixels_and_labels_are_scikit_learns(data_dir, split, rows):
     np.testing.assert_array_equal(batch["label"], bunch.target[rows])
 
 
+def test_parity_is_that_of_the_digit(data_dir):
+    batches = [next(data.eval_batches(name, split="train", image_size=8, batch_size=1437,
+                                      data_dir=data_dir)) for name in ("digits", "digits_parity")]
+    np.testing.assert_array_equal(batches[1]["image"], batches[0]["image"])
+    np.testing.assert_array_equal(batches[1]["label"], batches[0]["label"] % 2)
+    assert data.info("digits_parity").num_classes == 2
+
+
 def test_permuted_pixels_and_labels_are_those_of_the_recipe(data_dir):
     bunch, random = datasets.load_digits(), np.random.RandomState(0)
     order = random.permutation(1797)

@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from nfnets_jax import nets
@@ -66,3 +67,16 @@ def test_mlp_computes_in_the_dtype_of_its_input():
 def test_instance_norm_of_vectors_is_refused():
     with pytest.raises(ValueError, match="norm='instance' .* use 'layer' or 'group'"):
         nets.create_mlp(hidden_size=16, output_size=5, norm="instance")
+
+
+def test_two_logits_make_softmax_cross_entropy_the_logistic_loss():
+    one = nets.create("mlp", 1, widths=(4,))
+    images = np.random.default_rng(0).normal(size=(6, 2, 2, 1)).astype(np.float32)
+    params, state = jax.jit(one.init, static_argnums=2)(jax.random.key(0), images, True)
+    z = np.float64(one.apply(params, state, None, images, True)[0]["logits"][:, 0])
+    two = nets.with_two_logits(one)
+    outputs, _ = two.apply(params, state, None, images, is_training=True)
+    labels = np.array([0, 1, 0, 1, 1, 0])
+    loss = optax.softmax_cross_entropy_with_integer_labels(outputs["logits"], labels)
+    np.testing.assert_allclose(loss, np.log1p(np.exp(np.where(labels, -z, z))), rtol=1e-5)
+    assert outputs["features"].shape == (6, 4)
