@@ -1,6 +1,7 @@
 """An optimizer by the name that a config gives it."""
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -21,26 +22,36 @@ _FACTORIES = {"sgd": optax.sgd, "nag": adaptive.nag, "rmsprop": adaptive.rmsprop
 
 
 def create_optimizer(
-    name: str,
     learning_rate: optax.ScalarOrSchedule,
     hyper: Mapping[str, jax.Array | float],
     *,
+    name: str = "sgd",
     agc_eps: float = 1e-3,
     **switches: bool,
 ) -> optax.GradientTransformation:
     """The optimizer `name`, with weight decay as an L2 term of the gradient as in `optim.sgd`.
 
     Args:
-      name: a key of `OPTIMIZERS`.
       learning_rate: a scalar or a schedule.
       hyper: weight_decay, the numbers of `OPTIMIZERS[name]` and, where gradients are clipped,
         agc_clipping; may be traced. Other entries are not read.
+      name: a key of `OPTIMIZERS`.
       agc_eps: of adaptive gradient clipping.
-      **switches: nesterov of sgd, bias_terms of adam.
+      **switches: those of `OPTIMIZERS[name]`, nesterov or bias_terms.
     """
-    numbers = {key: hyper[key] for key, default in OPTIMIZERS[name].items()
-               if not isinstance(default, bool)}
+    own = OPTIMIZERS[name]
+    numbers = {key: hyper[key] for key in own if not isinstance(own[key], bool)}
+    switches = {key: value for key, value in own.items() if isinstance(value, bool)} | switches
     return regularized(
         _FACTORIES[name](learning_rate, **numbers, **switches),
         weight_decay=hyper["weight_decay"], agc_clipping=hyper.get("agc_clipping"),
         agc_eps=agc_eps)
+
+
+def optimizer_of(fields: Mapping[str, Any]) -> Callable[..., optax.GradientTransformation]:
+    """`(learning_rate, hyper) -> optimizer` of the checked fields `optimizer` of a config."""
+    switches = {key: fields[key] for key, default in OPTIMIZERS[fields["name"]].items()
+                if isinstance(default, bool)}
+    if "agc_eps" in fields:
+        switches["agc_eps"] = fields["agc_eps"]
+    return functools.partial(create_optimizer, name=fields["name"], **switches)

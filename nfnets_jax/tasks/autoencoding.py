@@ -43,14 +43,14 @@ FIELDS: Fields = {
     "dataset": checks.dataset_fields("mnist"),
     "optimizer": {
         "learning_rate": number(0.01, 0),
-        "momentum": number(0.9, 0, 1, open_above=True),
-        "nesterov": boolean(False),
+        **checks.OPTIMIZER_FIELDS,
         "weight_decay": number(0.0, 0),
     },
     "schedule": checks.SCHEDULE_FIELDS,
 }
 
-HYPER = {name: f"optimizer.{name}" for name in ("learning_rate", "momentum", "weight_decay")}
+HYPER = {name: f"optimizer.{name}" for name in (
+    "learning_rate", "momentum", "beta1", "beta2", "xi", "weight_decay")}
 _NUM_DRAWN = 10  # images in the figure
 
 
@@ -61,7 +61,8 @@ class State(NamedTuple):
       step: int32 scalar, how many updates have been made.
       params: the network's parameters, float32.
       opt_state: of the optax optimizer.
-      hyper: learning_rate (the peak), momentum, weight_decay.
+      hyper: learning_rate (the peak), weight_decay, what the optimizer has of momentum, beta1,
+        beta2 and xi.
     """
 
     step: jax.Array
@@ -76,7 +77,7 @@ def create_task(
     image_shape: tuple[int, int, int],
     schedule: optax.Schedule,
     loss: str = "squared",
-    nesterov: bool = False,
+    create_optimizer: Callable[..., optax.GradientTransformation] = optim.create_optimizer,
 ) -> Task:
     """The three functions of autoencoding.
 
@@ -85,7 +86,7 @@ def create_task(
       image_shape: (height, width, channels), of D numbers.
       schedule: step to a factor of `hyper['learning_rate']`.
       loss: one of `LOSSES`.
-      nesterov: the form of the momentum.
+      create_optimizer: `(learning_rate, hyper) -> optimizer`.
 
     Returns:
       A task whose batch is a dict of image uint8 [N, H, W, C] and, for evaluation, mask
@@ -93,8 +94,7 @@ def create_task(
     """
 
     def optimizer(hyper: Hyper, step: jax.Array) -> optax.GradientTransformation:
-        return optim.sgd(hyper["learning_rate"] * schedule(step), momentum=hyper["momentum"],
-                         weight_decay=hyper["weight_decay"], nesterov=nesterov)
+        return create_optimizer(hyper["learning_rate"] * schedule(step), hyper)
 
     def init(key: jax.Array, hyper: Hyper) -> State:
         params = network.init(key, pixels_of(jnp.zeros((1, *image_shape), jnp.uint8)))
@@ -186,6 +186,7 @@ def check(config: dict[str, Any], device_count: int) -> dict[str, Any]:
             f"dataset.evaluation_image_size={dataset['evaluation_image_size']}: must be "
             f"dataset.image_size={dataset['image_size']}, the size that the network is made for")
     dataset["evaluation_image_size"] = dataset["image_size"]
+    checks.check_optimizer(config["optimizer"], nesterov=False)
     checks.check_batch(config, device_count)
     checks.check_budget(config, default_epochs=200.0)
     checks.check_schedule(config)
@@ -218,7 +219,7 @@ def create(config: dict[str, Any], process_index: int = 0, process_count: int = 
             image_shape=(size, size, data.info(dataset["name"]).channels),
             schedule=lengths.create_schedule(config, total_steps),
             loss=config["loss"],
-            nesterov=config["optimizer"]["nesterov"],
+            create_optimizer=optim.optimizer_of(config["optimizer"]),
         ),
         hyper=read_hyper(config),
         total_steps=total_steps,
@@ -241,7 +242,8 @@ def create(config: dict[str, Any], process_index: int = 0, process_count: int = 
 
 def read_hyper(config: Mapping[str, Any]) -> dict[str, float]:
     """The traced scalars of a checked config."""
-    return task_lib.read_hyper(config, HYPER)
+    return {name: value for name, value in task_lib.read_hyper(config, HYPER).items()
+            if value is not None}
 
 
 def _figure(network: hk.Transformed, first_batch: Callable[[], dict], loss: str) -> Callable:

@@ -38,6 +38,17 @@ SCHEDULE_FIELDS: Fields = {
     "first_drop": text("at_half", optim.schedules.FIRST_DROPS),  # of the halving schedule
 }
 
+# What an optimizer is told beside its learning rate and weight decay. Unset, it is that of
+# `optim.OPTIMIZERS`; an optimizer refuses what it does not have.
+OPTIMIZER_FIELDS: Fields = {
+    "name": text("sgd", tuple(optim.OPTIMIZERS)),
+    "momentum": number(None, 0, 1, open_above=True),
+    "nesterov": anything_like(True),
+    "beta1": number(None, 0, 1, open_above=True),
+    "beta2": number(None, 0, 1, open_above=True),
+    "xi": number(None, 0),
+    "bias_terms": anything_like(True),
+}
 
 # Where the parameters of the encoder come from; unset for random ones. `pretrained` as the name of
 # a network stands for the network of `workdir`.
@@ -163,6 +174,24 @@ def check_budget(config: dict[str, Any], default_epochs: float) -> None:
         config["num_epochs"] = None
     elif config["num_epochs"] is None:
         config["num_epochs"] = default_epochs
+
+
+def check_optimizer(optimizer: dict[str, Any], **defaults: Any) -> None:
+    """Fills in what the optimizer of a config has, and refuses what it has not.
+
+    Args:
+      optimizer: with the fields of `OPTIMIZER_FIELDS`.
+      **defaults: of the task, in place of those of `optim.OPTIMIZERS`.
+    """
+    name = optimizer["name"]
+    own = optim.OPTIMIZERS[name]
+    for field in OPTIMIZER_FIELDS:
+        if field in own and optimizer[field] is None:
+            optimizer[field] = defaults.get(field, own[field])
+        elif field != "name" and field not in own and optimizer[field] is not None:
+            owners = [other for other, fields in optim.OPTIMIZERS.items() if field in fields]
+            raise ConfigError(f"optimizer.{field}={optimizer[field]!r}: {name} has none; unset it, "
+                              f"or set optimizer.name to {' or '.join(owners)}")
 
 
 def check_schedule(config: dict[str, Any]) -> None:

@@ -30,7 +30,8 @@ from nfnets_jax.training import pretrained
 from nfnets_jax.training.mesh import DATA, mean_over_devices
 
 HYPER = {name: f"optimizer.{name}" for name in (
-    "learning_rate", "momentum", "weight_decay", "agc_clipping", "sam_rho")}
+    "learning_rate", "momentum", "beta1", "beta2", "xi", "weight_decay", "agc_clipping",
+    "sam_rho")}
 HYPER["label_smoothing"] = "label_smoothing"
 
 
@@ -44,8 +45,8 @@ class State(NamedTuple):
       opt_state: of the optax optimizer.
       ema_params: exponential moving average of the parameters, or () when it is off.
       ema_network_state: likewise of the network's state.
-      hyper: learning_rate, momentum, weight_decay, label_smoothing; agc_clipping and sam_rho
-        where they are used.
+      hyper: learning_rate, weight_decay, label_smoothing, what the optimizer has of momentum,
+        beta1, beta2 and xi; agc_clipping and sam_rho where they are used.
     """
 
     step: jax.Array
@@ -65,9 +66,8 @@ def create_task(
     augment: Callable[[jax.Array, jax.Array, jax.Array], jax.Array],
     schedule: optax.Schedule,
     mix: Callable[..., tuple[jax.Array, jax.Array]] | None = None,
-    agc_eps: float = 1e-3,
+    create_optimizer: Callable[..., optax.GradientTransformation] = optim.create_optimizer,
     sam_fraction: float = 1.0,
-    nesterov: bool = True,
     ema_decay: float = 0.0,
     accumulation_steps: int = 1,
     policy: jmp.Policy = POLICIES["float32"],
@@ -83,10 +83,10 @@ def create_task(
       schedule: step to a factor of `hyper['learning_rate']`.
       mix: `(key, images, labels, index) -> (images, targets)`, applied after `augment`: images in
         pixel values, targets float32 [N, classes]. None for the labels as they are.
-      agc_eps: of adaptive gradient clipping, which is on where `hyper` has `agc_clipping`.
+      create_optimizer: `(learning_rate, hyper) -> optimizer`. Adaptive gradient clipping is on
+        where `hyper` has `agc_clipping`.
       sam_fraction: share of each device's examples on which sharpness-aware minimisation
         ascends, which is on where `hyper` has `sam_rho`.
-      nesterov: the form of the momentum.
       ema_decay: of the average that is evaluated; 0 evaluates the parameters themselves.
       accumulation_steps: gradients of this many slices of the batch are averaged in turn, so
         that only one slice is in memory.
@@ -98,14 +98,7 @@ def create_task(
     """
 
     def optimizer(hyper: Hyper, step: jax.Array) -> optax.GradientTransformation:
-        return optim.sgd(
-            hyper["learning_rate"] * schedule(step),
-            momentum=hyper["momentum"],
-            weight_decay=hyper["weight_decay"],
-            nesterov=nesterov,
-            agc_clipping=hyper.get("agc_clipping"),
-            agc_eps=agc_eps,
-        )
+        return create_optimizer(hyper["learning_rate"] * schedule(step), hyper)
 
     def init(key: jax.Array, hyper: Hyper) -> State:
         images = jnp.zeros((2, *image_shape), jnp.float32)
@@ -236,8 +229,8 @@ def _cross_entropy(logits, targets, label_smoothing):
 def read_hyper(config: Mapping[str, Any]) -> dict[str, float]:
     """The traced scalars of a checked config; clipping and SAM at 0 are not in the program."""
     hyper = task_lib.read_hyper(config, HYPER)
-    return {name: value for name, value in hyper.items()
-            if value or name not in ("agc_clipping", "sam_rho")}
+    return {name: value for name, value in hyper.items() if value is not None
+            and (value or name not in ("agc_clipping", "sam_rho"))}
 
 
 def _move_average(average, values, decay):
@@ -276,9 +269,8 @@ def create(config: dict[str, Any], process_index: int = 0, process_count: int = 
                                   flip=dataset["flip"]),
         schedule=schedule,
         mix=_mixing(config["augmentation"], info.num_classes),
-        agc_eps=config["optimizer"]["agc_eps"],
+        create_optimizer=optim.optimizer_of(config["optimizer"]),
         sam_fraction=config["optimizer"]["sam_fraction"],
-        nesterov=config["optimizer"]["nesterov"],
         ema_decay=config["ema_decay"],
         accumulation_steps=config["accumulation_steps"],
         policy=POLICIES[config["precision"]],

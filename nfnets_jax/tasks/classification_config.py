@@ -34,8 +34,7 @@ FIELDS: Fields = {
     },
     "optimizer": {
         "learning_rate": number(0.4, 0),
-        "momentum": number(0.9, 0, 1, open_above=True),
-        "nesterov": boolean(True),
+        **checks.OPTIMIZER_FIELDS,
         "weight_decay": number(5e-5, 0),
         "agc_clipping": number(0.0, 0),
         "agc_eps": number(1e-3, 0, open_below=True),
@@ -61,6 +60,7 @@ def check(config: dict[str, Any], device_count: int) -> dict[str, Any]:
             f"optimizer.agc_clipping={config['optimizer']['agc_clipping']:g}: the layers of "
             f"{config['network']['name']} are stacked in one array, in which clipping would take "
             "the wrong units; set it to 0")
+    checks.check_optimizer(config["optimizer"])
     checks.check_image_sizes(config, info.image_size)
     _check_normalization(config["dataset"], info)
     checks.check_batch(config, device_count)

@@ -1,12 +1,14 @@
 """The autoencoding step against float64 numpy, its evaluation, and what it learns on the digits."""
 
+import functools
+
 import jax
 import numpy as np
 import optax
 import pytest
 
 from nfnets_jax import config as config_lib
-from nfnets_jax import tasks
+from nfnets_jax import optim, tasks
 from nfnets_jax.nets.autoencoder import create_autoencoder
 from nfnets_jax.tasks import autoencoding
 from nfnets_jax.training import loop, mesh
@@ -59,7 +61,8 @@ def forward(params, batch, loss):
 @pytest.mark.parametrize("loss, nesterov, devices", [
     ("squared", False, 1), ("squared", True, 4), ("cross_entropy", False, 2)])
 def test_steps_are_those_of_float64(loss, nesterov, devices):
-    programs = programs_of(make_task(loss=loss, nesterov=nesterov), devices)
+    programs = programs_of(make_task(loss=loss, create_optimizer=functools.partial(
+        optim.create_optimizer, nesterov=nesterov)), devices)
     state = start(programs)
     params = {k: np.asarray(v, float) for k, v in state.task.params["autoencoder"].items()}
     trace = {name: 0.0 for name in params}
