@@ -22,7 +22,7 @@ __all__ = ["Experiment", "Task", "create", "get", "names"]
 def names() -> list[str]:
     """The tasks that a config can name."""
     return ["classification", "byol", "linear_evaluation", "language_modeling", "autoencoding",
-            "noisy_quadratic", "diagonal_linear", "linear_model"]
+            "noisy_quadratic", "diagonal_linear", "linear_model", "quantized_walk"]
 
 
 def get(name: str) -> ModuleType:
