@@ -66,6 +66,7 @@ def _signal_propagation(output: str) -> None:
     from nfnets_jax import config as config_lib
     from nfnets_jax import data, nets, tasks
     from nfnets_jax.tasks import classification_figures
+    from nfnets_jax.tasks.classification_network import create_network
     from nfnets_jax.training import compilation, loop, mesh
 
     compilation.enable_compilation_cache()
@@ -85,7 +86,7 @@ def _signal_propagation(output: str) -> None:
         measured = experiment.figures["signal_propagation"](jax.device_get(state.task), output)
     else:
         info = data.info(config["dataset"]["name"])
-        network = nets.create(**config["network"], num_classes=info.num_classes)
+        network = create_network(config)
         key_images, key_init = jax.random.split(jax.random.key(config["seed"]))
         size = config["dataset"]["image_size"]
         count = classification_figures.num_measured_images(config)

@@ -17,12 +17,13 @@ import jax.numpy as jnp
 import jmp
 import optax
 
-from nfnets_jax import data, nets, optim
+from nfnets_jax import data, optim
 from nfnets_jax.tasks import classification_figures, inputs, lengths
 from nfnets_jax.tasks import task as task_lib
 from nfnets_jax.tasks.checks import POLICIES
 from nfnets_jax.tasks.classification_config import FIELDS as FIELDS
 from nfnets_jax.tasks.classification_config import check as check
+from nfnets_jax.tasks.classification_network import create_network
 from nfnets_jax.tasks.evaluation import classification_sums
 from nfnets_jax.tasks.gradients import mean_over_slices
 from nfnets_jax.tasks.task import Experiment, Hyper, Metrics, Objective, Task
@@ -252,15 +253,15 @@ def create(config: dict[str, Any], process_index: int = 0, process_count: int = 
     image_shape = (dataset["image_size"], dataset["image_size"], info.channels)
     total_steps = lengths.count_steps(config)
     schedule = lengths.create_schedule(config, total_steps)
-    network_arguments = dict(config["network"], num_classes=info.num_classes)
-    if config["cross_replica_batch_norm"] and "bn_decay_rate" in network_arguments:
-        network_arguments["cross_replica_axis"] = DATA
+    across = {}
+    if config["cross_replica_batch_norm"] and "bn_decay_rate" in config["network"]:
+        across["cross_replica_axis"] = DATA
     mean = info.mean
     if dataset["normalization"] == "pixel":
         mean = data.mean_image(dataset["name"], split=dataset["train_split"],
                                image_size=dataset["image_size"], data_dir=dataset["data_dir"])
     preprocess = functools.partial(data.normalize, mean=mean, std=info.std)
-    network = nets.create(**network_arguments)
+    network = create_network(config, **across)
     task = create_task(
         network,
         image_shape=image_shape,

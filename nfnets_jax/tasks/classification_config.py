@@ -13,6 +13,7 @@ FIELDS: Fields = {
     "accumulation_steps": integer(1, 1, 2**20),
     "precision": text("float32", tuple(checks.POLICIES)),
     "label_smoothing": number(0.1, 0, 1, open_above=True),
+    "scalar_logit": boolean(False),  # of two classes: the network has one output z, logits [0, z]
     "ema_decay": number(0.0, 0, 1, open_above=True),
     "cross_replica_batch_norm": boolean(True),
     "network": checks.network_fields("nf_resnet50"),
@@ -54,6 +55,10 @@ def check(config: dict[str, Any], device_count: int) -> dict[str, Any]:
     """
     info = checks.check_dataset(config["dataset"]["name"])
     checks.check_pretrained(config)
+    if config["scalar_logit"] and info.num_classes != 2:
+        raise ConfigError(
+            f"scalar_logit=True: {info.name} has {info.num_classes} classes, not two; set it to "
+            "False, or use a data set of two, such as digits_parity")
     config["network"] = checks.check_network(config["network"], info.num_classes)
     if config["optimizer"]["agc_clipping"] and "num_blocks" in config["network"]:
         raise ConfigError(

@@ -7,9 +7,10 @@ import haiku as hk
 import jax
 import numpy as np
 
-from nfnets_jax import data, nets
+from nfnets_jax import nets
 from nfnets_jax.analysis import signal_propagation
 from nfnets_jax.reports import signal_propagation as signal_propagation_report
+from nfnets_jax.tasks.classification_network import create_network
 
 
 def figure(
@@ -58,14 +59,11 @@ def draw_signal_propagation(
       What was measured (`analysis.signal_propagation.measure`).
     """
     name = config["network"]["name"]
-    arguments = dict(config["network"])
-    for name_of_loop in ("scan_blocks", "remat_blocks"):
-        if name_of_loop in arguments:
-            arguments[name_of_loop] = False  # nothing can be measured inside
-    if arguments.get("norm") == "ghost_batch":
-        arguments["norm"] = "batch"  # these images need not be a whole number of groups
-    network = nets.create(
-        **arguments, num_classes=data.info(config["dataset"]["name"]).num_classes)
+    # Nothing can be measured inside of loops.
+    changes = {loop: False for loop in ("scan_blocks", "remat_blocks") if loop in config["network"]}
+    if config["network"].get("norm") == "ghost_batch":
+        changes["norm"] = "batch"  # these images need not be a whole number of groups
+    network = create_network(config, **changes)
     expected, when = None, f"after {step} steps"
     if step == 0:
         params = signal_propagation.with_unit_skip_gain(params)

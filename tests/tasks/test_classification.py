@@ -128,6 +128,31 @@ def experiment_of(network, **changes):
     return tasks.create(config_lib.check_config(config, 4))
 
 
+def test_two_classes_are_told_apart_by_one_logit():
+    config = config_lib.default_config()
+    config.network.name, config.network.widths = "mlp", (4,)
+    config.num_steps, config.schedule.warmup_epochs = 3, 0.0
+    config.scalar_logit = True
+    with pytest.raises(config_lib.ConfigError, match="scalar_logit=True: digits has 10 classes"):
+        config_lib.check_config(config, 1)
+    config.dataset.name, config.label_smoothing = "digits_parity", 0.0
+    config.batch_size = config.evaluation_batch_size = 360
+    experiment = tasks.create(config_lib.check_config(config, 1))
+    programs = loop.map_task(experiment.task, mesh.make_mesh(devices=jax.devices()[:1]))
+    state = loop.initialize(programs, experiment, 0)
+    layers = jax.tree.map(np.float64, jax.device_get(state.task.params))
+    assert layers["mlp/classifier"]["w"].shape == (4, 1)
+    sums = loop.evaluate(programs, state, experiment.evaluation_batches("test"),
+                         mesh.make_mesh(devices=jax.devices()[:1]))
+    batch = next(experiment.evaluation_batches("test"))
+    x = ((batch["image"] - np.array(MEAN)) / np.array(STD)).reshape(360, 64)
+    z = np.maximum(x @ layers["mlp/hidden_0"]["w"], 0) @ layers["mlp/classifier"]["w"]
+    sign = 2 * batch["label"] - 1
+    assert sums["loss"] == pytest.approx(np.mean(np.log1p(np.exp(-sign * z[:, 0]))), rel=1e-5)
+    assert sums["accuracy"] == pytest.approx(np.mean(sign * z[:, 0] > 0))
+    assert experiment.chance_loss == pytest.approx(np.log(2))
+
+
 def losses_on(devices, experiment, steps=12):
     grid = mesh.make_mesh(devices=jax.devices()[:devices])
     programs = loop.map_task(experiment.task, grid)
