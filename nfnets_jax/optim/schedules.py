@@ -4,7 +4,9 @@ A schedule maps the step to a factor, usually in [0, 1]. The base learning rate 
 hyper-parameter of the run, so one compiled program serves every learning rate of a sweep.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
+from fractions import Fraction
 
 import jax
 import jax.numpy as jnp
@@ -55,14 +57,39 @@ def halving(
         )
     first = 10 + FIRST_DROPS.index(first_drop)
     # The first steps with 20 step // total_steps >= k. A traced 20 step would overflow int32.
-    drops = np.array([-(-total_steps * k // 20) for k in range(first, 20)])
-    after_warmup = (drops - warmup_steps).astype(np.int32)
-    factors = 0.5 ** np.arange(len(drops) + 1, dtype=np.float32)
+    drops = [-(-total_steps * k // 20) for k in range(first, 20)]
+    return _with_warmup(_staircase(drops, 0.5, warmup_steps), warmup_steps)
+
+
+def piecewise(
+    *, total_steps: int, warmup_steps: int, final_fraction: float,
+    drops: Sequence[float] | None = None, drop_factor: float = 0.1,
+) -> optax.Schedule:
+    """1, and `drop_factor` times less from each of the given fractions of training on.
+
+    The fraction f is reached with the first step >= f total_steps, where f is the decimal that was
+    written: 0.3 of 10 steps are 3. What is left at the end is `drop_factor ** len(drops)`, so that
+    `final_fraction` must be 0.
+    """
+    if final_fraction != 0.0:
+        raise ValueError(f"final_fraction={final_fraction} has no meaning for the piecewise "
+                         "schedule; set it to 0")
+    if not drops or any(not 0 < f < 1 for f in drops) or list(drops) != sorted(set(drops)):
+        raise ValueError(f"drops={drops} must be increasing fractions of the run, above 0 and "
+                         "below 1, such as (0.5, 0.75)")
+    steps = [math.ceil(Fraction(repr(fraction)) * total_steps) for fraction in drops]
+    return _with_warmup(_staircase(steps, drop_factor, warmup_steps), warmup_steps)
+
+
+def _staircase(drops: Sequence[int], factor: float, warmup_steps: int) -> optax.Schedule:
+    """factor^k from the k-th of the steps `drops` on; the schedule's steps follow the warm-up."""
+    after_warmup = (np.array(drops) - warmup_steps).astype(np.int32)
+    factors = (factor ** np.arange(len(drops) + 1)).astype(np.float32)
 
     def decay(step: jax.Array) -> jax.Array:
         return jnp.asarray(factors)[jnp.searchsorted(after_warmup, step, side="right")]
 
-    return _with_warmup(decay, warmup_steps)
+    return decay
 
 
 def _with_warmup(schedule: optax.Schedule, warmup_steps: int) -> optax.Schedule:
@@ -76,7 +103,11 @@ SCHEDULES: dict[str, Callable[..., optax.Schedule]] = {
     "constant": constant,
     "cosine": cosine,
     "halving": halving,
+    "piecewise": piecewise,
 }
+# Arguments that one schedule alone has, and the value that means nothing to the others.
+_OWN = {"first_drop": ("halving", FIRST_DROPS[0]), "drops": ("piecewise", None),
+        "drop_factor": ("piecewise", 0.1)}
 
 
 def create_schedule(
@@ -86,6 +117,8 @@ def create_schedule(
     warmup_steps: int = 0,
     final_fraction: float = 0.0,
     first_drop: str = "at_half",
+    drops: Sequence[float] | None = None,
+    drop_factor: float = 0.1,
 ) -> optax.Schedule:
     """Returns the schedule `name`: a function of the step (int32 scalar) to a float32 factor.
 
@@ -95,6 +128,8 @@ def create_schedule(
       warmup_steps: steps of linear increase from 0 to 1.
       final_fraction: the factor at the end, where the schedule lets one choose it.
       first_drop: of the halving schedule, one of `FIRST_DROPS`.
+      drops: of the piecewise schedule, the fractions of the run at which the factor falls.
+      drop_factor: of the piecewise schedule, by which it falls.
 
     Raises:
       ValueError: for an unknown name (the message lists the nearest), impossible lengths, or an
@@ -111,11 +146,12 @@ def create_schedule(
     arguments = dict(
         total_steps=total_steps, warmup_steps=warmup_steps, final_fraction=final_fraction
     )
-    if name == "halving":
-        return halving(**arguments, first_drop=first_drop)
-    if first_drop != FIRST_DROPS[0]:
-        raise ValueError(
-            f"first_drop={first_drop!r} has no meaning for the {name} schedule; "
-            f"set it to {FIRST_DROPS[0]}"
-        )
+    own = dict(first_drop=first_drop, drops=drops, drop_factor=drop_factor)
+    for field, value in own.items():
+        owner, unset = _OWN[field]
+        if owner == name:
+            arguments[field] = value
+        elif value != unset:
+            raise ValueError(
+                f"{field}={value!r} has no meaning for the {name} schedule; set it to {unset}")
     return SCHEDULES[name](**arguments)

@@ -8,6 +8,7 @@ import jmp
 from nfnets_jax import data, nets, optim
 from nfnets_jax.config import (
     ConfigError,
+    Field,
     Fields,
     anything_like,
     integer,
@@ -36,6 +37,10 @@ SCHEDULE_FIELDS: Fields = {
     "warmup_epochs": number(5.0, 0, 1e6),
     "final_fraction": number(0.0, 0, 1),
     "first_drop": text("at_half", optim.schedules.FIRST_DROPS),  # of the halving schedule
+    # Of the piecewise schedule: fractions of the run, and by how much the factor falls at each.
+    "drops": Field(None, tuple, "increasing fractions above 0 and below 1, such as (0.5, 0.75)",
+                   lambda values: all(type(value) is float for value in values)),
+    "drop_factor": number(0.1, 0, 1, open_below=True),
 }
 
 # What an optimizer is told beside its learning rate and weight decay. Unset, it is that of
@@ -194,6 +199,11 @@ def check_optimizer(optimizer: dict[str, Any], **defaults: Any) -> None:
                               f"or set optimizer.name to {' or '.join(owners)}")
 
 
+def schedule_arguments(schedule: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of `optim.create_schedule` in a config, whose warm-up is in epochs."""
+    return {field: value for field, value in schedule.items() if field != "warmup_epochs"}
+
+
 def check_schedule(config: dict[str, Any]) -> None:
     """Refuses a schedule that the length of the run, or the schedule itself, does not allow.
 
@@ -206,8 +216,6 @@ def check_schedule(config: dict[str, Any]) -> None:
             f"schedule.warmup_epochs={schedule['warmup_epochs']:g}: must be less than "
             f"num_epochs={num_epochs:g}")
     try:
-        optim.create_schedule(schedule["name"], total_steps=2,
-                              final_fraction=schedule["final_fraction"],
-                              first_drop=schedule["first_drop"])
+        optim.create_schedule(total_steps=2, **schedule_arguments(schedule))
     except ValueError as error:
         raise ConfigError(f"schedule.{error}") from None

@@ -298,8 +298,7 @@ def _length(config: Mapping[str, Any], num_tokens: int) -> tuple[int, optax.Sche
             f"schedule.warmup_epochs={schedule['warmup_epochs']:g}: are {warmup_steps} steps of a "
             f"run of {total_steps}; use less than {total_steps / per_epoch:.3g}")
     return total_steps, optim.create_schedule(
-        schedule["name"], total_steps=total_steps, warmup_steps=warmup_steps,
-        final_fraction=schedule["final_fraction"], first_drop=schedule["first_drop"])
+        total_steps=total_steps, warmup_steps=warmup_steps, **checks.schedule_arguments(schedule))
 
 
 def _measure_perplexity(state, means, split, mesh) -> Measurement:

@@ -9,6 +9,7 @@ import optax
 
 from nfnets_jax import data, optim
 from nfnets_jax.config import ConfigError
+from nfnets_jax.tasks import checks
 
 
 def count_steps(config: Mapping[str, Any]) -> int:
@@ -68,13 +69,8 @@ def create_schedule(config: Mapping[str, Any], total_steps: int) -> optax.Schedu
         raise ConfigError(
             f"schedule.warmup_epochs={schedule['warmup_epochs']:g}: are {warmup_steps} steps of a "
             f"run of {total_steps}; use less than {total_steps / steps_per_epoch:.3g}")
-    return optim.create_schedule(
-        schedule["name"],
-        total_steps=total_steps,
-        warmup_steps=warmup_steps,
-        final_fraction=schedule["final_fraction"],
-        first_drop=schedule["first_drop"],
-    )
+    return optim.create_schedule(total_steps=total_steps, warmup_steps=warmup_steps,
+                                 **checks.schedule_arguments(schedule))
 
 
 def _count(dataset: Mapping[str, Any], field: str) -> int:

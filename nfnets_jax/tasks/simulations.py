@@ -8,7 +8,7 @@ import optax
 
 from nfnets_jax import optim
 from nfnets_jax.config import ConfigError, Fields, integer, number, text
-from nfnets_jax.optim.schedules import FIRST_DROPS
+from nfnets_jax.tasks import checks
 
 # The one thing that can be evaluated.
 SPLIT = "problem"
@@ -20,7 +20,8 @@ def schedule_fields(name: str, final_fraction: float) -> Fields:
         "name": text(name, tuple(optim.SCHEDULES)),
         "warmup_steps": integer(0, 0),
         "final_fraction": number(final_fraction, 0, 1),
-        "first_drop": text("at_half", FIRST_DROPS),
+        **{field: checks.SCHEDULE_FIELDS[field] for field in (
+            "first_drop", "drops", "drop_factor")},
     }
 
 

@@ -76,6 +76,16 @@ def test_constant():
         [0, 0.25, 0.5, 0.75, 1, 1, 1, 1])
 
 
+@pytest.mark.parametrize("total, warmup", [(10, 0), (10, 2), (1000, 0)])
+def test_piecewise_falls_at_the_fractions_that_were_written(total, warmup):
+    got = values("piecewise", total, warmup_steps=warmup, drops=(0.3, 0.7, 0.75), drop_factor=0.2)
+    # In whole numbers: 0.3 total is reached where 100 step >= 30 total.
+    expected = np.array([0.2 ** sum(100 * step >= percent * total for percent in (30, 70, 75))
+                         for step in range(total)])
+    np.testing.assert_allclose(got[warmup:], expected[warmup:], rtol=1e-6)
+    np.testing.assert_allclose(got[:warmup], np.arange(warmup) / max(1, warmup), rtol=1e-6)
+
+
 @pytest.mark.parametrize("arguments, message", [
     (dict(name="cosin", total_steps=10), "nearest: cosine"),
     (dict(name="cosine", total_steps=10, warmup_steps=10), "10 steps does not fit a run of 10"),
@@ -84,6 +94,13 @@ def test_constant():
     (dict(name="halving", total_steps=10, first_drop="half"), "'half' is unknown; use at_half or"),
     (dict(name="cosine", total_steps=10, first_drop="after"),
      "first_drop='after' has no meaning for the cosine schedule; set it to at_half"),
+    (dict(name="cosine", total_steps=10, drops=(0.5,)),
+     "drops=\\(0.5,\\) has no meaning for the cosine schedule; set it to None"),
+    (dict(name="halving", total_steps=10, drop_factor=0.5), "drop_factor=0.5 .*; set it to 0.1"),
+    (dict(name="piecewise", total_steps=10), "drops=None must be increasing fractions"),
+    (dict(name="piecewise", total_steps=10, drops=(0.7, 0.3)), "such as \\(0.5, 0.75\\)"),
+    (dict(name="piecewise", total_steps=10, drops=(0.5, 1.0)), "below 1"),
+    (dict(name="piecewise", total_steps=10, drops=(0.5,), final_fraction=0.1), "set it to 0"),
 ])
 def test_errors_say_what_to_do(arguments, message):
     with pytest.raises(ValueError, match=message):

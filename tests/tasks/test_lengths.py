@@ -89,6 +89,18 @@ def test_the_first_drop_is_a_field():
     assert [float(schedule(step)) for step in (175, 176, 319)] == [1, 1 / 2, 2.0**-9]
 
 
+def test_drops_are_fields():
+    fields = {"schedule.name": "piecewise", "schedule.drops": (0.3, 0.7),
+              "schedule.drop_factor": 0.5}
+    config = json.loads(config_lib.to_json(checked(num_steps=320, **fields)))
+    schedule = lengths.create_schedule(check_config(config, 1), 320)
+    assert [float(schedule(step)) for step in (95, 96, 223, 224, 319)] == [1, .5, .5, .25, .25]
+    with pytest.raises(ConfigError, match=r"schedule.drops=\[0.7, 0.3\] must be increasing"):
+        checked(num_steps=320, **{**fields, "schedule.drops": (0.7, 0.3)})
+    with pytest.raises(ConfigError, match=r"schedule.drops=\(0, 0.5\): must be .* above 0"):
+        checked(num_steps=320, **{**fields, "schedule.drops": (0, 0.5)})
+
+
 def test_a_validation_split_must_exist():
     assert lengths.count_steps(checked(num_steps=3, **{"dataset.validation_split": "test"})) == 3
     with pytest.raises(ConfigError, match="dataset.validation_split='valid'.*'train_noisy'"):
