@@ -46,10 +46,10 @@ FIELDS: Fields = {
     },
     "quantization": {
         "method": text("stochastic", METHODS),
-        "rounding": text("deterministic", quantized.ROUNDINGS),  # of binary_connect
+        "rounding": text(None, quantized.ROUNDINGS),  # of binary_connect; deterministic by default
         "delta": number(0.5, 0, open_below=True),
-        "lo": number(-5.0, -1e6, 1e6),
-        "hi": number(10.0, -1e6, 1e6),
+        "lower": number(-5.0, -1e6, 1e6),
+        "upper": number(10.0, -1e6, 1e6),
     },
 }
 
@@ -249,16 +249,21 @@ def check(config: dict[str, Any], device_count: int) -> dict[str, Any]:
     if config["num_discarded"] >= config["num_steps"]:
         raise ConfigError(f"num_discarded={config['num_discarded']}: must be less than num_steps="
                           f"{config['num_steps']}")
-    if quantization["method"] != "binary_connect" and quantization["rounding"] != "deterministic":
-        raise ConfigError(f"quantization.rounding={quantization['rounding']!r}: is that of "
-                          "method=binary_connect; set it to deterministic")
+    if quantization["method"] == "binary_connect":
+        quantization["rounding"] = quantization["rounding"] or "deterministic"
+    elif quantization["rounding"] is not None:
+        raise ConfigError(f"quantization.rounding={quantization['rounding']!r}: belongs to "
+                          f"binary_connect, not to {quantization['method']}; unset it")
     try:
         grid = _create_grid(quantization)
     except ValueError as error:
-        raise ConfigError(f"quantization.{error}") from None
+        message = str(error)
+        for bound, field in (("lo=", "lower="), ("hi=", "upper=")):
+            message = message.replace(bound, field)
+        raise ConfigError(f"quantization.{message}") from None
     if not grid.lo <= config["start"] <= grid.hi:
-        raise ConfigError(f"start={config['start']:g}: must be between quantization.lo={grid.lo:g} "
-                          f"and hi={grid.hi:g}")
+        raise ConfigError(f"start={config['start']:g}: must be between quantization.lower="
+                          f"{grid.lo:g} and upper={grid.hi:g}")
     if config["num_dimensions"] == 1 and (grid.hi - grid.lo) / grid.delta > LARGEST_GRID:
         raise ConfigError(f"quantization.delta={grid.delta:g}: there would be more than "
                           f"{LARGEST_GRID} points, each of which is counted; use at least "
@@ -292,4 +297,4 @@ def create(config: dict[str, Any], process_index: int = 0, process_count: int = 
 
 
 def _create_grid(quantization: Mapping[str, Any]) -> quantized.Grid:
-    return quantized.Grid(quantization["delta"], quantization["lo"], quantization["hi"])
+    return quantized.Grid(*(quantization[name] for name in ("delta", "lower", "upper")))

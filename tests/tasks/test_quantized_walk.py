@@ -12,7 +12,7 @@ from nfnets_jax.tasks import quantized_walk
 from nfnets_jax.training import loop
 
 QUADRATIC = {"function": "quadratic", "noise_std": 1.0, "start": 0.0,
-             "quantization": {"delta": 1.0, "lo": -6.0, "hi": 6.0}}
+             "quantization": {"delta": 1.0, "lower": -6.0, "upper": 6.0}}
 
 
 def experiment_of(quantization=(), **changes):
@@ -51,7 +51,7 @@ def shares_of(found):
 
 def test_walks_have_the_law_of_the_chain():
     found = ends(quadratic(num_walks=1500, num_steps=1000, num_discarded=200,
-                           quantization={"lo": -2.0, "hi": 3.0}), [0.1])
+                           quantization={"lower": -2.0, "upper": 3.0}), [0.1])
     points, shares = shares_of(found)
     law = rounding_chain.stationary(rounding_chain.transition_matrix(
         points, points - 0.3, 0.1, rounding_chain.Gaussian(1.0)))
@@ -118,8 +118,9 @@ def test_averages_are_those_of_the_path():
 def test_steps_without_noise(method):
     # Steps of whole distances are made by both; steps of less than half of one by neither, if the
     # rounding is deterministic.
-    whole = ends(quadratic({"method": method, "lo": -9.0, "hi": 9.0}, noise_std=0.0, start=8.0,
-                           minimizer=0.0, num_walks=50, num_steps=2, num_discarded=1), [0.5, 0.05])
+    whole = ends(quadratic({"method": method, "lower": -9.0, "upper": 9.0}, noise_std=0.0,
+                           start=8.0, minimizer=0.0, num_walks=50, num_steps=2,
+                           num_discarded=1), [0.5, 0.05])
     assert whole["mean_weight"][0] == 2.0
     assert (whole["mean_weight"][1] == 8.0) == (method == "deterministic")
 
@@ -147,9 +148,9 @@ def test_wells():
 @pytest.mark.parametrize("quantization, changes, words", [
     ({}, {"num_dimensions": 2}, "num_dimensions=2: the wells have one dimension"),
     ({}, {"num_steps": 5, "num_discarded": 5}, "num_discarded=5: must be less than num_steps=5"),
-    ({"rounding": "stochastic"}, {}, "quantization.rounding='stochastic': is that of"),
-    ({"hi": 4.75}, {}, "quantization.hi=4.75: not a multiple of delta=0.5"),
-    ({"hi": 3.0}, {}, "start=4: must be between"),
+    ({"rounding": "stochastic"}, {}, "quantization.rounding='stochastic': belongs to"),
+    ({"upper": 4.75}, {}, "quantization.upper=4.75: not a multiple of delta=0.5"),
+    ({"upper": 3.0}, {}, "start=4: must be between"),
     ({"delta": 2.0**-10}, {}, "quantization.delta=0.000976562: there would be more than 4096")])
 def test_what_does_not_fit_is_refused(quantization, changes, words):
     with pytest.raises(config_lib.ConfigError, match=words):
