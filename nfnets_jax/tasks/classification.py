@@ -18,7 +18,7 @@ import jmp
 import optax
 
 from nfnets_jax import data, optim
-from nfnets_jax.tasks import classification_figures, inputs, lengths
+from nfnets_jax.tasks import classification_figures, inputs, lengths, quantization
 from nfnets_jax.tasks import task as task_lib
 from nfnets_jax.tasks.checks import POLICIES
 from nfnets_jax.tasks.classification_config import FIELDS as FIELDS
@@ -72,6 +72,7 @@ def create_task(
     ema_decay: float = 0.0,
     accumulation_steps: int = 1,
     policy: jmp.Policy = POLICIES["float32"],
+    quantize: quantization.Quantization | None = None,
 ) -> Task:
     """The three functions of image classification.
 
@@ -92,6 +93,7 @@ def create_task(
       accumulation_steps: gradients of this many slices of the batch are averaged in turn, so
         that only one slice is in memory.
       policy: the dtype of the network's activations.
+      quantize: how weights are kept on a grid; None for float weights.
 
     Returns:
       A task whose batch is a dict of image uint8 [N, H, W, C], label int32 [N], index uint32
@@ -99,17 +101,21 @@ def create_task(
     """
 
     def optimizer(hyper: Hyper, step: jax.Array) -> optax.GradientTransformation:
-        return create_optimizer(hyper["learning_rate"] * schedule(step), hyper)
+        inner = create_optimizer(hyper["learning_rate"] * schedule(step), hyper)
+        return inner if quantize is None else quantize.wrap(inner)
 
     def init(key: jax.Array, hyper: Hyper) -> State:
         images = jnp.zeros((2, *image_shape), jnp.float32)
         params, network_state = network.init(key, images, is_training=True)
         start = jnp.zeros((), jnp.int32)
+        opt_state = optimizer(hyper, start).init(params)
+        if quantize is not None:
+            params = quantize.start(_key_of_rounding(key), params)
         return State(
             step=start,
             params=params,
             network_state=network_state,
-            opt_state=optimizer(hyper, start).init(params),
+            opt_state=opt_state,
             ema_params=jax.tree.map(jnp.array, params) if ema_decay else (),
             ema_network_state=jax.tree.map(jnp.array, network_state) if ema_decay else (),
             hyper=hyper,
@@ -162,9 +168,12 @@ def create_task(
         grads, metrics, network_state = mean_gradient(
             params, state.network_state, batch, keys, state.hyper["label_smoothing"])
 
+        rounds = {} if quantize is None else {"key": _key_of_rounding(key)}
         updates, opt_state = optimizer(state.hyper, state.step).update(
-            grads, state.opt_state, state.params)
+            grads, state.opt_state, state.params, **rounds)
         params = optax.apply_updates(state.params, updates)
+        if quantize is not None:
+            params = quantize.project(params)
         average = (state.ema_params, state.ema_network_state)
         if ema_decay:
             # The warm-up of TensorFlow's ExponentialMovingAverage, as in the released code.
@@ -182,6 +191,8 @@ def create_task(
         params, network_state = (
             (state.ema_params, state.ema_network_state) if ema_decay
             else (state.params, state.network_state))
+        if quantize is not None:
+            params = quantize.evaluated(state.opt_state, params)
         logits, _ = forward(params, network_state, None, batch["image"], is_training=False)
         return classification_sums(logits, batch)
 
@@ -227,6 +238,11 @@ def _cross_entropy(logits, targets, label_smoothing):
     return optax.softmax_cross_entropy(logits, optax.smooth_labels(targets, label_smoothing))
 
 
+def _key_of_rounding(key):
+    """A key beside the two that `jax.random.split(key)` gives, the same on all devices."""
+    return jax.random.fold_in(key, 2)
+
+
 def read_hyper(config: Mapping[str, Any]) -> dict[str, float]:
     """The traced scalars of a checked config; clipping and SAM at 0 are not in the program."""
     hyper = task_lib.read_hyper(config, HYPER)
@@ -262,6 +278,7 @@ def create(config: dict[str, Any], process_index: int = 0, process_count: int = 
                                image_size=dataset["image_size"], data_dir=dataset["data_dir"])
     preprocess = functools.partial(data.normalize, mean=mean, std=info.std)
     network = create_network(config, **across)
+    quantize = quantization.create(config["quantization"])
     task = create_task(
         network,
         image_shape=image_shape,
@@ -275,6 +292,7 @@ def create(config: dict[str, Any], process_index: int = 0, process_count: int = 
         ema_decay=config["ema_decay"],
         accumulation_steps=config["accumulation_steps"],
         policy=POLICIES[config["precision"]],
+        quantize=quantize,
     )
     loading = dict(data_dir=dataset["data_dir"],
                    process_index=process_index, process_count=process_count,
@@ -298,6 +316,8 @@ def create(config: dict[str, Any], process_index: int = 0, process_count: int = 
         figures={"signal_propagation": classification_figures.figure(
             config, preprocess, train_batches)},
         prepare=pretrained.preparation(config, _with_encoder),
+        measure=None if quantize is None else quantization.create_measure(
+            quantize, lambda: initial_params(config), config["quantization"]["log_layers"]),
         splits=inputs.splits(dataset),
         resident=None if dataset["random_resized_crop"] else data.resident_split(
             dataset["name"], split=dataset["train_split"], image_size=dataset["image_size"],
@@ -306,6 +326,18 @@ def create(config: dict[str, Any], process_index: int = 0, process_count: int = 
         objective=create_objective(network, preprocess, inputs.training_examples(config),
                                    POLICIES[config["precision"]]),
     )
+
+
+def initial_params(config: Mapping[str, Any]) -> hk.Params:
+    """The parameters that a run with a checked config and its seed begins with.
+
+    Bits of float parameters may differ in the last place: these are computed step by step.
+    """
+    size, channels = config["dataset"]["image_size"], data.info(config["dataset"]["name"]).channels
+    key, _ = jax.random.split(jax.random.key(config["seed"]))
+    params, _ = create_network(config).init(key, jnp.zeros((2, size, size, channels)), True)
+    quantize = quantization.create(config["quantization"])
+    return params if quantize is None else quantize.start(_key_of_rounding(key), params)
 
 
 def encoder_of(state: State) -> tuple[hk.Params, hk.State]:

@@ -4,7 +4,7 @@ from typing import Any
 
 from nfnets_jax.config import ConfigError, Fields, boolean, integer, number, text
 from nfnets_jax.data import DatasetInfo
-from nfnets_jax.tasks import checks
+from nfnets_jax.tasks import checks, quantization
 
 FIELDS: Fields = {
     **checks.BUDGET_FIELDS,
@@ -44,6 +44,7 @@ FIELDS: Fields = {
     },
     "schedule": checks.SCHEDULE_FIELDS,
     "pretrained": checks.PRETRAINED_FIELDS,
+    "quantization": quantization.FIELDS,
 }
 
 
@@ -66,6 +67,7 @@ def check(config: dict[str, Any], device_count: int) -> dict[str, Any]:
             f"{config['network']['name']} are stacked in one array, in which clipping would take "
             "the wrong units; set it to 0")
     checks.check_optimizer(config["optimizer"])
+    quantization.check(config)
     checks.check_image_sizes(config, info.image_size)
     _check_normalization(config["dataset"], info)
     checks.check_batch(config, device_count)
