@@ -65,7 +65,8 @@ def for_loops() -> Iterator[None]:
 
     XLA's CPU compiler brings a convolution into the form that its fast kernels take only outside of
     loops (jax-ml/jax issue 12868): the gradient of a 3x3 kernel takes 30 times as long inside one.
-    In this block gradients are written in that form; they have no forward-mode derivative.
+    In this block gradients are written in that form, and gradients of gradients are; they have no
+    forward-mode derivative.
     """
     token = _in_loop.set(True)
     try:
@@ -101,39 +102,59 @@ def _convolve_in_loop(inputs, kernel, stride, padding):
     if isinstance(padding, str):
         padding = jax.lax.padtype_to_pads(
             inputs.shape[1:3], kernel.shape[:2], (stride, stride), padding)
-    return _convolve_with_canonical_gradients(
-        inputs, kernel, stride, tuple(map(tuple, padding)))
+    return _canonical(inputs, kernel, stride, tuple(map(tuple, padding)))
+
+
+# A convolution and its two gradients as convolutions of NHWC with HWIO to NHWC. Each is linear in
+# both arguments, and each one's gradients are the other two: so are gradients of gradients.
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _convolve_with_canonical_gradients(inputs, kernel, stride, pads):
-    """A convolution whose gradients are convolutions of NHWC with HWIO to NHWC, too."""
+def _canonical(inputs, kernel, stride, pads):
     return _convolve(inputs, kernel, stride, pads)
 
 
-def _forward(inputs, kernel, stride, pads):
-    return _convolve(inputs, kernel, stride, pads), (inputs, kernel)
-
-
-def _backward(stride, pads, residuals, outputs_grad):
-    inputs, kernel = residuals
-    inputs_pads, kernel_pads = [], []
-    for length, size, out, (before, _) in zip(
-            kernel.shape, inputs.shape[1:], outputs_grad.shape[1:], pads, strict=False):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _inputs_gradient(outputs_grad, kernel, stride, pads, size):
+    padding = []
+    for length, pixels, out, (before, _) in zip(
+            kernel.shape, size, outputs_grad.shape[1:], pads, strict=False):
         dilated, start = (out - 1) * stride + 1, length - 1 - before
-        inputs_pads.append((start, size + length - 1 - start - dilated))
-        kernel_pads.append((before, dilated + length - 1 - size - before))
-    canonical = dict(window_strides=(1, 1), dimension_numbers=("NHWC", "HWIO", "NHWC"))
-    inputs_grad = jax.lax.conv_general_dilated(
-        outputs_grad, jnp.flip(kernel, (0, 1)).swapaxes(2, 3), padding=inputs_pads,
-        lhs_dilation=(stride, stride), **canonical)
-    kernel_grad = jax.lax.conv_general_dilated(
-        inputs.transpose(3, 1, 2, 0), outputs_grad.transpose(1, 2, 0, 3), padding=kernel_pads,
-        rhs_dilation=(stride, stride), **canonical)
-    return inputs_grad, kernel_grad.transpose(1, 2, 0, 3)
+        padding.append((start, pixels + length - 1 - start - dilated))
+    return jax.lax.conv_general_dilated(
+        outputs_grad, jnp.flip(kernel, (0, 1)).swapaxes(2, 3), (1, 1), padding,
+        lhs_dilation=(stride, stride), dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
-_convolve_with_canonical_gradients.defvjp(_forward, _backward)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _kernel_gradient(inputs, outputs_grad, stride, pads, kernel_size):
+    padding = []
+    for length, pixels, out, (before, _) in zip(
+            kernel_size, inputs.shape[1:], outputs_grad.shape[1:], pads, strict=False):
+        dilated = (out - 1) * stride + 1
+        padding.append((before, dilated + length - 1 - pixels - before))
+    return jax.lax.conv_general_dilated(
+        inputs.transpose(3, 1, 2, 0), outputs_grad.transpose(1, 2, 0, 3), (1, 1), padding,
+        rhs_dilation=(stride, stride), dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    ).transpose(1, 2, 0, 3)
+
+
+def _define_gradients(function, gradients):
+    """`gradients` maps (stride, pads, both arguments, cotangent) to those of the arguments."""
+    function.defvjp(
+        lambda a, b, stride, pads, *size: (function(a, b, stride, pads, *size), (a, b)),
+        lambda stride, pads, *rest: gradients(stride, pads, *rest[-2], rest[-1]))
+
+
+_define_gradients(_canonical, lambda stride, pads, inputs, kernel, grad: (
+    _inputs_gradient(grad, kernel, stride, pads, inputs.shape[1:3]),
+    _kernel_gradient(inputs, grad, stride, pads, kernel.shape[:2])))
+_define_gradients(_inputs_gradient, lambda stride, pads, outputs, kernel, grad: (
+    _canonical(grad, kernel, stride, pads),
+    _kernel_gradient(grad, outputs, stride, pads, kernel.shape[:2])))
+_define_gradients(_kernel_gradient, lambda stride, pads, inputs, outputs, grad: (
+    _inputs_gradient(outputs, grad, stride, pads, inputs.shape[1:3]),
+    _canonical(inputs, grad, stride, pads)))
 
 
 def _convolve_by_patches(inputs, kernel, stride, padding, groups):

@@ -58,6 +58,22 @@ def test_convolutions_for_loops_are_xlas(stride, kernel_size, padding, groups):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
 
+def test_gradients_of_gradients_for_loops_are_xlas():
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(2, 7, 10, 4)), jnp.float32)
+    w = jnp.asarray(rng.normal(size=(3, 3, 4, 6)), jnp.float32)
+
+    def norm(x, w):
+        grads = jax.grad(lambda *a: jnp.sum(jnp.sin(conv(*a, stride=2))), (0, 1))(x, w)
+        return sum(jnp.sum(jnp.square(g)) for g in grads)
+
+    expected = jax.jit(jax.grad(norm, (0, 1)))(x, w)
+    with conv_lib.for_loops():
+        got = jax.jit(jax.grad(lambda *a: norm(*a), (0, 1)))(x, w)  # traced anew
+    for a, b in zip(got, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
 def test_other_platforms_get_xlas_own():
     x, w = jnp.zeros((1, 8, 8, 32)), jnp.zeros((3, 3, 2, 32))
     exported = jax.export.export(
