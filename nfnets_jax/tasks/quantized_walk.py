@@ -27,6 +27,8 @@ DECAYS = {"constant": lambda step: 1.0, "inverse": lambda step: 1.0 / (step + 1.
           "inverse_sqrt": lambda step: (step + 1.0) ** -0.5}
 METHODS = ("none", "deterministic", "stochastic", "binary_connect")
 LARGEST_GRID = 2**12
+# Followed by a point, the metric that says how much of the time it was the nearest.
+SHARE = "share_at_"
 
 FIELDS: Fields = {
     "function": text("wells", ("wells", "quadratic")),
@@ -217,17 +219,12 @@ def create_task(
             "mean_weight": jnp.mean(averages.weights),
             "mean_latent": jnp.mean(averages.latent),
             "latent_square": averages.latent_square,
-            **{share_name(point): share for point, share in zip(
+            **{f"{SHARE}{point:.6g}": share for point, share in zip(
                 grid.delta * (first + np.arange(num_points)), shares, strict=True)},
             "count": jnp.ones(()),
         }
 
     return Task(init, step, evaluate)
-
-
-def share_name(point: float) -> str:
-    """The metric that says how much of the time the nearest point was this one."""
-    return f"share_at_{point:.6g}"
 
 
 def read_hyper(config: Mapping[str, Any]) -> dict[str, float]:

@@ -43,8 +43,8 @@ def ends(experiment, rates):
 
 
 def shares_of(found):
-    names = [name for name in found if name.startswith("share_at_")]
-    points = np.array([float(name.removeprefix("share_at_")) for name in names])
+    names = [name for name in found if name.startswith(quantized_walk.SHARE)]
+    points = np.array([float(name.removeprefix(quantized_walk.SHARE)) for name in names])
     order = np.argsort(points)
     return points[order], np.stack([found[names[i]] for i in order], axis=-1)
 
