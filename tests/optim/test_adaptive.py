@@ -128,21 +128,43 @@ def test_with_a_huge_xi_they_are_gradient_descent_and_heavy_ball():
     np.testing.assert_allclose(adam_moves, -np.array(averages), rtol=1e-6)
 
 
-@pytest.mark.parametrize("curvature, is_stable", [(1.99 * 1.9 / 2.8, True),
-                                                  (2.01 * 1.9 / 2.8, False)])
-def test_nag_on_a_quadratic(curvature, is_stable):
-    """Its two-step recursion, and the border alpha lambda = 2 (1 + mu) / (1 + 2 mu)."""
-    def step(carry, _):
-        x, state = carry
-        updates, state = optim.nag(1.0, momentum=0.9).update(curvature * x, state)
-        return (x + updates, state), x
+def on_a_quadratic(create, curvatures):
+    """The positions [curvatures, 2000] on lambda x^2 / 2 from 1."""
+    def run(curvature):
+        def step(carry, _):
+            x, state = carry
+            updates, state = create().update(curvature * x, state)
+            return (x + updates, state), x
 
-    start = jnp.asarray(1.0)
-    x = np.asarray(jax.lax.scan(
-        step, (start, optim.nag(1.0, momentum=0.9).init(start)), length=2000)[1])
+        start = jnp.asarray(1.0)
+        return jax.lax.scan(step, (start, create().init(start)), length=2000)[1]
+
+    return np.asarray(jax.jit(jax.vmap(run))(jnp.asarray(curvatures)))
+
+
+def test_nag_on_a_quadratic():
+    """Its two-step recursion, the look-ahead form, and the border 2 (1 + mu) / (1 + 2 mu)."""
+    mu = 0.9
+    curvatures = np.array([0.99, 1.01]) * 2 * (1 + mu) / (1 + 2 * mu)
+    x = on_a_quadratic(lambda: optim.nag(1.0, momentum=mu), curvatures)
     np.testing.assert_allclose(
-        x[2:], (1 - curvature) * (1.9 * x[1:-1] - 0.9 * x[:-2]), rtol=1e-9, atol=1e-12)
-    assert (abs(x[-1]) < 1e-3) == is_stable and (abs(x[-1]) > 1e3) != is_stable
+        x[:, 2:], (1 - curvatures[:, None]) * ((1 + mu) * x[:, 1:-1] - mu * x[:, :-2]), rtol=1e-9,
+        atol=1e-12)
+    assert abs(x[0, -1]) < 1e-3 and abs(x[1, -1]) > 1e3
+    theta, velocity = 1.0, 0.0  # Sutskever et al. (2013): the gradient is read where v would lead
+    for t in range(20):
+        assert theta + mu * velocity == pytest.approx(x[0, t], abs=1e-12)
+        velocity = mu * velocity - curvatures[0] * (theta + mu * velocity)
+        theta = theta + velocity
+
+
+@pytest.mark.parametrize("beta1", [0.9, 0.99])
+def test_an_averaged_gradient_allows_steps_in_proportion_to_its_time(beta1):
+    """At a fixed denominator ADAM is stable below alpha lambda = 2 (1 + beta1) / (1 - beta1)."""
+    curvatures = np.array([0.98, 1.02]) * 2 * (1 + beta1) / (1 - beta1)
+    x = on_a_quadratic(lambda: optim.adam_xi(
+        1e12, beta1=beta1, beta2=0.5, xi=1e12, bias_terms=False), curvatures)
+    assert abs(x[0, -1]) < 1e-3 and not abs(x[1, -1]) < 1e3
 
 
 def test_nag_without_momentum_is_gradient_descent_and_scales_with_the_loss():
