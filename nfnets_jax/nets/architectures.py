@@ -2,7 +2,10 @@
 
 Sources: the authors' released code for arXiv 2101.08692 and 2102.06171 (NF-ResNet, NF-RegNet,
 NFNet and the ResNet baselines), arXiv 2003.13678 (RegNet-Y), arXiv 1605.07146 (Wide-ResNet), and
-timm's model definitions for what is named `timm_*`.
+timm's model definitions for what is named `timm_*`. The residual networks for CIFAR are those of
+arXiv 1512.03385; vgg9 (arXiv 1706.02379, 1807.06766) and what either paper calls ResNet-56 and
+WRN-56-2 are recalled, with the published numbers of parameters; vgg_bc is BinaryConnect's network
+(arXiv 1511.00363, the authors' released code), which has its norms behind the max-pools.
 """
 
 import math
@@ -78,7 +81,7 @@ class Architecture(NamedTuple):
       image_sizes: pixels of (training, test) images.
       module_name: of the Haiku module, the first part of every parameter's name.
       family: which module builds it: 'resnet' for all that has stages of convolutional blocks,
-        'mlp' or 'residual_mlp'.
+        'vgg', 'mlp' or 'residual_mlp'.
     """
 
     block: str
@@ -92,7 +95,8 @@ class Architecture(NamedTuple):
 def names() -> list[str]:
     """Returns the sorted names of the usual networks.
 
-    `{block}_wrn_{d}_{k}` is accepted for every depth d = 6b + 4 and width k, also if not listed.
+    `{block}_wrn_{d}_{k}` is accepted for every depth d = 6b + 4 and width k, also if not listed,
+    and `{block}_cifar_resnet{d}_{k}` for d = 6b + 2; without _{k} the width is 1.
     """
     kinds = [f"resnet{depth}" for depth in (*_BASIC_RESNET_DEPTHS, *_RESNET_DEPTHS)]
     kinds += [f"wrn_{size}" for size in _LISTED_WIDE_RESNETS]
@@ -107,6 +111,8 @@ def names() -> list[str]:
     listed += [f"timm_nf_regnet_b{k}" for k in range(6)]
     listed += [f"timm_nfnet_{size}" for size in (*_NFNETS, "l0")]
     listed += [f"timm_eca_nfnet_{size}" for size in _TIMM_LIGHT]
+    listed += [f"bn_v1_cifar_resnet{size}" for size in ("20", "56", "56_2")]
+    listed += ["vgg9", "vgg_bc", "vgg_digits"]
     listed += ["mlp"] + [f"{block}_mlp" for block in DENSE_BLOCKS]
     return sorted(listed)
 
@@ -156,11 +162,23 @@ def _digits(block: str) -> Architecture:
 
 
 def _wide_resnet(block: str, depth: str, width: str) -> Architecture:
-    if int(depth) < 10 or int(depth) % 6 != 4:
-        raise _unknown(f"{block}_wrn_{depth}_{width}",
-                       f": depth {depth} is not 6 b + 4 for a whole number b of at least 1")
-    k = int(width)
-    values = dict(widths=(16 * k, 32 * k, 64 * k), depths=((int(depth) - 4) // 6,) * 3,
+    return _for_cifar(block, f"{block}_wrn_{depth}_{width}", int(depth), 4, int(width))
+
+
+def _cifar_resnet(block: str, depth: str, width: str | None) -> Architecture:
+    name = f"{block}_cifar_resnet{depth}" + (f"_{width}" if width else "")
+    architecture = _for_cifar(block, name, int(depth), 2, int(width or 1))
+    if block == "bn_v1":
+        architecture.values["use_projection"] = False
+    return architecture
+
+
+def _for_cifar(block: str, name: str, depth: int, others: int, k: int) -> Architecture:
+    """Three stages of 16k, 32k and 64k channels; `others` are the layers outside of branches."""
+    if depth < 6 + others or (depth - others) % 6:
+        raise _unknown(
+            name, f": depth {depth} is not 6 b + {others} for a whole number b of at least 1")
+    values = dict(widths=(16 * k, 32 * k, 64 * k), depths=((depth - others) // 6,) * 3,
                   strides=(1, 2, 2), stem="cifar", stem_width=16, bottleneck=False)
     if block in ("skipinit", "sqrt2", "plain"):
         values["conv_bias"] = False  # arXiv 2002.10444: plain SkipInit adds no biases.
@@ -266,6 +284,21 @@ def _timm_light(gate: str, size: str) -> Architecture:
     return base._replace(values=values, image_sizes=image_sizes)
 
 
+# Stages of convolutions, hidden layers, whether the logits are normalized, pixels.
+_VGGS = {
+    "9": ((64, 128, 256), (2, 2, 3), (256,), False, 32),
+    "_bc": ((128, 256, 512), (2, 2, 2), (1024, 1024), True, 32),
+    "_digits": ((16, 32), (2, 2), (64,), False, 8),
+}
+
+
+def _vgg(size: str) -> Architecture:
+    widths, depths, hidden_widths, norm_classifier, pixels = _VGGS[size]
+    values = dict(widths=widths, depths=depths, hidden_widths=hidden_widths,
+                  norm_classifier=norm_classifier)
+    return Architecture("none", "none", values, (pixels, pixels), "vgg", family="vgg")
+
+
 def _mlp() -> Architecture:
     return Architecture("none", "none", {}, (8, 8), "mlp", family="mlp")
 
@@ -279,6 +312,8 @@ _PATTERNS = (
     (rf"{_BLOCK}_(se)?resnet(\d+)", _resnet),
     (rf"{_BLOCK}_resnet_digits", _digits),
     (rf"{_BLOCK}_wrn_([1-9]\d*)_([1-9]\d*)", _wide_resnet),
+    (rf"{_BLOCK}_cifar_resnet([1-9]\d*)(?:_([1-9]\d*))?", _cifar_resnet),
+    (r"vgg(9|_bc|_digits)", _vgg),
     (r"nf_regnet_(b[0-8])", _nf_regnet),
     (r"nf_regnet_digits", _nf_regnet_digits),
     (r"nfnet_(f[0-7])(\+?)", _nfnet),

@@ -65,6 +65,7 @@ RULES = dict(
     num_classes=_POSITIVE_INTEGER,
     width=_POSITIVE_INTEGER,
     widths=_POSITIVE_INTEGERS,
+    hidden_widths=_POSITIVE_INTEGERS,
     num_blocks=_POSITIVE_INTEGER,
     depths=_POSITIVE_INTEGERS,
     strides=_POSITIVE_INTEGERS,
@@ -84,6 +85,7 @@ RULES = dict(
     classifier_init_std=_NOT_NEGATIVE,
     alpha=_NOT_NEGATIVE,
     use_skip=_BOOLEAN,
+    use_projection=_BOOLEAN,
     use_skip_gain=_BOOLEAN,
     skip_gain_init=_NUMBER,
     use_se=_BOOLEAN,
@@ -137,11 +139,11 @@ def resolve(name: str, defaults: Mapping[str, Any], overrides: Mapping[str, Any]
                 f"network {name!r} has no argument {argument!r}; "
                 f"nearest: {nearest(argument, defaults)}"
             )
-        check(argument, value, RULES if "stem" in defaults else DENSE_RULES)
+        check(argument, value, RULES if "depths" in defaults else DENSE_RULES)
     # A NumPy scalar would impose its own precision on what it is multiplied with.
     plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in overrides.items()}
     resolved = {**defaults, **plain}
-    if "stem" in resolved:
+    if "depths" in resolved:
         _check_stages(resolved)
     if resolved["activation"] == "glu":
         _check_glu(name, resolved)
@@ -149,18 +151,18 @@ def resolve(name: str, defaults: Mapping[str, Any], overrides: Mapping[str, Any]
 
 
 def _check_stages(resolved: Mapping[str, Any]) -> None:
-    stages = [tuple(resolved[argument]) for argument in ("widths", "depths", "strides")]
-    if len({len(stage) for stage in stages}) > 1:
+    stages = {argument: tuple(resolved[argument])
+              for argument in ("widths", "depths", "strides") if argument in resolved}
+    if len({len(stage) for stage in stages.values()}) > 1:
+        given = ", ".join(f"{argument}={stage}" for argument, stage in stages.items())
         raise ValueError(
-            "widths={}, depths={} and strides={} must have one entry for each stage, so that "
-            "all three have the same length".format(*stages)
-        )
+            f"{given} must have one entry for each stage, so that all have the same length")
     if resolved.get("bottleneck") and min(resolved["widths"]) < 4:
         raise ValueError(
-            f"widths={stages[0]} is not allowed with bottleneck=True, whose inner width is a "
-            "quarter of the width; use widths of at least 4"
+            f"widths={stages['widths']} is not allowed with bottleneck=True, whose inner width is "
+            "a quarter of the width; use widths of at least 4"
         )
-    if resolved["stem"] == "nfnet" and resolved["stem_width"] % 8:
+    if resolved.get("stem") == "nfnet" and resolved["stem_width"] % 8:
         raise ValueError(
             f"stem_width={resolved['stem_width']} is not allowed with stem='nfnet', whose first "
             "convolution has an eighth of it; use a multiple of 8")

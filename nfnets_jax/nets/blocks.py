@@ -139,7 +139,9 @@ class PostActivationBlock(hk.Module):
     """act(s(x) + f(x)): the block of the first ResNets and of RegNets (arXiv 2003.13678).
 
     Each convolution is followed by its norm and, but for the last one, by the activation. In a
-    transition block the shortcut s is a strided 1x1 convolution and a norm.
+    transition block the shortcut s is a strided 1x1 convolution and a norm, or, in the first
+    ResNets on CIFAR (arXiv 1512.03385, option A), every stride-th pixel with channels of zeros
+    appended.
     """
 
     def __init__(
@@ -152,6 +154,7 @@ class PostActivationBlock(hk.Module):
         scale_by_keep: bool,
         se_ratio: float | None = None,
         last_scale_init: float = 1.0,
+        use_projection: bool = True,
         name: str | None = None,
     ):
         """Sets the hyperparameters.
@@ -166,6 +169,7 @@ class PostActivationBlock(hk.Module):
           se_ratio: hidden width of a squeeze-and-excite gate before the last convolution, over the
             width of the block's input as in RegNet-Y; None for no gate.
           last_scale_init: initial scale of the branch's last norm.
+          use_projection: whether the shortcut of a transition block is a convolution.
           name: of the module.
         """
         super().__init__(name=name)
@@ -177,6 +181,7 @@ class PostActivationBlock(hk.Module):
         self.scale_by_keep = scale_by_keep
         self.se_ratio = se_ratio
         self.last_scale_init = last_scale_init
+        self.use_projection = use_projection
 
     def __call__(self, x: jax.Array, is_training: bool) -> jax.Array:
         """Maps [N, H, W, C] to [N, ceil(H / stride), ceil(W / stride), channels], same dtype."""
@@ -194,12 +199,18 @@ class PostActivationBlock(hk.Module):
                 out = self.activation(out)
         out = tag("residual_branch", out)
         out = StochasticDepth(self.stochastic_depth_rate, self.scale_by_keep)(out, is_training)
-        shortcut = x
-        if self.plan.is_transition:
-            shortcut = self.make_conv(
-                self.plan.channels, 1, self.plan.stride, 1, name="conv_shortcut")(x)
-            shortcut = self.norm(shortcut, is_training, name="bn_shortcut")
-        return tag("block_output", self.activation(out + shortcut))
+        return tag("block_output", self.activation(out + self._apply_shortcut(x, is_training)))
+
+    @hk.transparent
+    def _apply_shortcut(self, x: jax.Array, is_training: bool) -> jax.Array:
+        stride, channels = self.plan.stride, self.plan.channels
+        if not self.plan.is_transition:
+            return x
+        if not self.use_projection:
+            x = x[:, ::stride, ::stride, :channels]
+            return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, channels - x.shape[-1])))
+        x = self.make_conv(channels, 1, stride, 1, name="conv_shortcut")(x)
+        return self.norm(x, is_training, name="bn_shortcut")
 
 
 class FixUpBlock(hk.Module):

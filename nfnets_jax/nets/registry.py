@@ -14,6 +14,7 @@ from nfnets_jax.nets.mlp import FullyConnected
 from nfnets_jax.nets.normalization import count_groups
 from nfnets_jax.nets.residual_mlp import ResidualMLP
 from nfnets_jax.nets.resnet import ResNet
+from nfnets_jax.nets.vgg import VGG
 
 # Of the authors' released code, except that dropout and stochastic depth of the ResNets are off
 # until asked for and that `weight_init` and `weight_standardization` are choices.
@@ -68,7 +69,7 @@ _BLOCK_DEFAULTS = {
     ),
     "fixup": dict(classifier_init_std=0.0, scan_blocks=False),
     "bn": dict(_NORM_DEFAULTS, norm_order="norm_act", use_skip=True),
-    "bn_v1": dict(_NORM_DEFAULTS, last_scale_init=1.0),
+    "bn_v1": dict(_NORM_DEFAULTS, last_scale_init=1.0, use_projection=True),
     "plain": dict(_SUM_DEFAULTS, use_skip=True),
     "sqrt2": _SUM_DEFAULTS,
 }
@@ -80,6 +81,8 @@ _BRANCH_DEFAULTS = {
 _MLP_DEFAULTS = dict(
     _STATISTICS_DEFAULTS, widths=(64,), activation="relu", weight_init="he", first_init="same",
     classifier_init="lecun", with_bias=True, norm="none", norm_classifier=False)
+_VGG_DEFAULTS = dict(
+    _STATISTICS_DEFAULTS, activation="relu", weight_init="he", norm_classifier=False)
 _DENSE_DEFAULTS = dict(width=64, num_blocks=6, activation="relu")
 _DENSE_BLOCK_DEFAULTS = {
     "bn": dict(_STATISTICS_DEFAULTS, use_skip=True),
@@ -124,14 +127,19 @@ def defaults(name: str) -> dict[str, Any]:
     norm='ghost_batch'; weight_standardization, without gain or bias; bn_decay_rate; bn_eps, of
     every norm; cross_replica_axis, the named axis over which the statistics of norm='batch' are
     averaged. bn: norm_order, 'norm_act' for normalization, activation, convolution or 'act_norm'.
-    bn_v1: last_scale_init, of the last norm of each branch.
+    bn_v1: last_scale_init, of the last norm of each branch; use_projection, False for shortcuts
+    that skip pixels and add channels of zeros instead of 1x1 convolutions.
+
+    vgg: widths and depths, of the stages of convolutions; hidden_widths, of the fully connected
+    layers behind them; activation; weight_init; norm and what belongs to it; norm_classifier,
+    whether the logits are normalized too.
 
     mlp: widths, of the hidden layers; activation; weight_init, of the hidden layers 'he'
-    N(0, 2 / fan_in), 'lecun' N(0, 1 / fan_in), 'glorot' or 'orthogonal'; first_init and
-    classifier_init, of the first and the last matrix; with_bias; norm, after each hidden matrix,
-    and what belongs to it, 'none' for nothing; norm_classifier, whether the logits are normalized
-    too. {block}_mlp, fully connected residual networks: width, num_blocks, activation; skipinit:
-    skip_gain_init; bn, plain: use_skip; bn: norm and what belongs to it.
+    N(0, 2 / fan_in), 'lecun' N(0, 1 / fan_in), 'glorot' or 'orthogonal'; first_init, of the first
+    one, 'same' for weight_init; classifier_init; with_bias; norm, after each hidden matrix, and
+    what belongs to it, 'none' for nothing; norm_classifier. {block}_mlp, fully connected residual
+    networks: width, num_blocks, activation; skipinit: skip_gain_init; bn, plain: use_skip; bn:
+    norm and what belongs to it.
 
     Raises:
       ValueError: if the name is unknown.
@@ -141,6 +149,8 @@ def defaults(name: str) -> dict[str, Any]:
         return dict(_MLP_DEFAULTS)
     if found.family == "residual_mlp":
         return {**_DENSE_DEFAULTS, **_DENSE_BLOCK_DEFAULTS.get(found.block, {})}
+    if found.family == "vgg":
+        return {**_VGG_DEFAULTS, **found.values}
     shared = dict(
         activation="relu", dropout_rate=0.0, stochastic_depth_rate=0.0, scale_by_keep=False,
         remat_blocks=False)
@@ -152,7 +162,7 @@ def create(name: str, num_classes: int | None, **overrides: Any) -> hk.Transform
     """Creates a network.
 
     Args:
-      name: one of `names()`, or `{block}_wrn_{d}_{k}`.
+      name: one of `names()`, or `{block}_wrn_{d}_{k}` or `{block}_cifar_resnet{d}_{k}`.
       num_classes: number of logits; None for an encoder, which has no classifier.
       **overrides: values that replace those of `defaults(name)`.
 
@@ -187,7 +197,7 @@ def _resnet(name: str, overrides: Mapping[str, Any]) -> Callable[..., ResNet]:
 def _mlp(name: str, overrides: Mapping[str, Any]) -> Callable[..., FullyConnected]:
     values = arguments.resolve(name, defaults(name), overrides)
     for width in values["widths"]:
-        _check_vector_norm(values, width)
+        _check_groups_of_norm(values, (1, width))
     if values["norm_classifier"] and values["norm"] == "none":
         raise ValueError("norm_classifier=True is not allowed with norm='none'; choose a norm")
     return functools.partial(FullyConnected, **values)
@@ -195,13 +205,22 @@ def _mlp(name: str, overrides: Mapping[str, Any]) -> Callable[..., FullyConnecte
 
 def _residual_mlp(name: str, overrides: Mapping[str, Any]) -> Callable[..., ResidualMLP]:
     values = arguments.resolve(name, defaults(name), overrides)
-    _check_vector_norm(values, values["width"])
+    _check_groups_of_norm(values, (1, values["width"]))
     return functools.partial(ResidualMLP, block=architectures.find(name).block, **values)
 
 
-def _check_vector_norm(values: Mapping[str, Any], width: int) -> None:
+def _vgg(name: str, overrides: Mapping[str, Any]) -> Callable[..., VGG]:
+    values = arguments.resolve(name, defaults(name), overrides)
+    shapes = [(1, 1, 1, width) for width in values["widths"]]
+    shapes += [(1, width) for width in values["hidden_widths"]]
+    for shape in shapes:
+        _check_groups_of_norm(values, shape)
+    return functools.partial(VGG, **values)
+
+
+def _check_groups_of_norm(values: Mapping[str, Any], shape: tuple[int, ...]) -> None:
     if values.get("norm") in ("layer", "group", "instance"):
-        count_groups(values["norm"], values["num_groups"], (1, width))
+        count_groups(values["norm"], values["num_groups"], shape)
 
 
 # Family of networks -> (name, overrides) -> what makes its module of (num_classes, name).
@@ -209,6 +228,7 @@ _FAMILIES: Mapping[str, Callable[..., Callable[..., hk.Module]]] = {
     "resnet": _resnet,
     "mlp": _mlp,
     "residual_mlp": _residual_mlp,
+    "vgg": _vgg,
 }
 
 
@@ -268,7 +288,7 @@ def total_stride(name: str, **overrides: Any) -> int:
     """
     values = arguments.resolve(name, defaults(name), overrides)
     if "stem" not in values:
-        return 1
+        return 2 ** len(values["widths"]) if "depths" in values else 1
     return arguments.STEM_STRIDES[values["stem"]] * math.prod(values["strides"])
 
 

@@ -119,7 +119,8 @@ class ResNet(hk.Module):
                     blocks.PostActivationBlock, activation=self.activation,
                     scale_by_keep=scale_by_keep, make_conv=self.make_conv, norm=self.norm,
                     se_ratio=own["se_ratio"] if own["use_se"] else None,
-                    last_scale_init=own["last_scale_init"])
+                    last_scale_init=own["last_scale_init"],
+                    use_projection=own["use_projection"])
         elif block == "fixup":
             self.make_stem_conv = blocks.make_plain_conv(False, "lecun")
             self.make_block = functools.partial(

@@ -134,6 +134,32 @@ def test_norms_that_make_no_sense_are_refused():
         apply_norm("group", IMAGES[:, 0, 0], num_groups=8)
 
 
+def test_without_projections_a_shortcut_skips_pixels_and_adds_channels_of_zeros():
+    # With branches of scale 0 the blocks are their shortcuts, of what the stem has rectified.
+    images = np.random.default_rng(0).normal(size=(4, 9, 8, 1)).astype(np.float32)
+    network = nets.create("bn_v1_cifar_resnet8", None, last_scale_init=0.0, stem_width=3,
+                          widths=(3, 5), depths=(1, 1), strides=(1, 2))
+    stems = []
+
+    def record(next_method, args, kwargs, context):
+        output = next_method(*args, **kwargs)
+        if context.module.name == "stem" and context.method_name == "__call__":
+            stems.append(output)
+        return output
+
+    @jax.jit
+    def stem_and_features(key):
+        params, state = network.init(key, images, True)
+        with hk.intercept_methods(record):
+            outputs, _ = network.apply(params, state, None, images, True)
+        return stems[0], outputs["features"]
+
+    stem, features = stem_and_features(jax.random.key(0))
+    np.testing.assert_allclose(
+        features[:, :3], stem[:, ::2, ::2].mean((1, 2)), rtol=1e-4, atol=1e-6)
+    assert features.shape == (4, 5) and not features[:, 3:].any()
+
+
 def test_the_first_scale_of_a_branch_s_last_norm_can_be_zero():
     images = np.random.default_rng(0).normal(size=(4, 8, 8, 1)).astype(np.float32)
     network = nets.create("bn_v1_resnet_digits", None, last_scale_init=0.0)

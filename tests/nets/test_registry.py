@@ -81,6 +81,20 @@ def test_skips_and_norms_are_added_and_taken_away_one_by_one():
     assert totals["bn", False] - plain == totals["bn", True] - plain - shortcuts == norms
 
 
+def test_parameter_totals_of_residual_networks_for_cifar():
+    # Of convolutions 0.848 M and 3.39 M, 55 of them each (arXiv 1706.02379, derived): without
+    # shortcut convolutions. Beside them 2 numbers for each channel of a norm, and the classifier.
+    def norms(k):
+        return 2 * (16 + 18 * (16 + 32 + 64) * k)
+
+    shape = (32, 32, 3)
+    assert parameter_total("bn_v1_cifar_resnet56", 10, shape) == 848_304 + norms(1) + 650
+    assert parameter_total("bn_v1_cifar_resnet56_2", 10, shape) == 3_387_312 + norms(2) + 1290
+    projections = 16 * 32 + 32 * 64 + 2 * (32 + 64)
+    assert parameter_total("bn_v1_cifar_resnet56", 10, shape, use_projection=True) == (
+        848_304 + norms(1) + 650 + projections)
+
+
 def test_parameter_total_of_the_deepest_wide_resnet():
     shape = (32, 32, 3)
     assert parameter_total("skipinit_wrn_1000_2", 10, shape) == 64_170_156
@@ -179,6 +193,8 @@ def test_wide_resnet_has_a_block_for_each_six_layers():
         ("nf_resnet51", "network 'nf_resnet51' is unknown; nearest: .*nf_resnet50"),
         ("nf_wrn_17_4", "depth 17 is not 6 b \\+ 4"),
         ("nf_wrn_4_4", "depth 4 is not 6 b \\+ 4"),
+        ("bn_v1_cifar_resnet58", "depth 58 is not 6 b \\+ 2"),
+        ("bn_cifar_resnet2_1", "depth 2 is not 6 b \\+ 2"),
         ("nf_wrn_16", "network 'nf_wrn_16' is unknown; nearest: .*nf_wrn_16_"),
         ("nf_resnet_50", "network 'nf_resnet_50' is unknown; nearest: .*nf_resnet50"),
         ("nf_wrn16_4", "network 'nf_wrn16_4' is unknown; nearest: .*nf_wrn_16_4"),
@@ -234,7 +250,7 @@ def test_wrong_number_of_classes_is_refused(num_classes):
 
 
 def test_every_name_has_acceptable_defaults():
-    assert nets.names() == sorted(set(nets.names())) and len(nets.names()) == 193
+    assert nets.names() == sorted(set(nets.names())) and len(nets.names()) == 199
     for name in nets.names():
         nets.create(name, 10, **nets.defaults(name))
 
