@@ -1,9 +1,10 @@
-"""Draws figures: of a network before it is trained, of a run, or of a sweep.
+"""Draws figures of a network before it is trained, of a run or of a sweep; exports its weights.
 
     python -m nfnets_jax.report signal_propagation --config=experiments/digits/nf_resnet.py
     python -m nfnets_jax.report signal_propagation --config=... --images=noise --output=plot.png
     python -m nfnets_jax.report curves --workdir=runs/digits --output=curves.png
     python -m nfnets_jax.report sweep --workdir=runs/batch_sizes --best_k=8 --select_on=valid
+    python -m nfnets_jax.report quantized --workdir=runs/binary --output=weights.npz
 
     signal_propagation    the three metrics of arXiv 2101.08692 for the config's network at
                           initialisation, block by block, beside the analytic prediction
@@ -11,6 +12,9 @@
                           pretraining run the probes and the signs of collapse too
     sweep                 a page with the tables and figures of a sweep, finished or running; the
                           best learning rates are printed too
+    quantized             the last checkpoint of a run with quantized weights, their bits packed
+                          (`analysis.bits.load` reads the file); prints what each layer takes, and
+                          the share of its weights that training has changed
 
     --config=FILE.py[:VARIANT], --config.FIELD=VALUE    as for nfnets_jax.train
     --images=data|noise   what is fed to the network: the training set, or N(0, 1) noise, which
@@ -18,6 +22,7 @@
     --output=FILE         .png, .pdf or .svg; default: signal_propagation.png or curves.png
                           of a sweep: a folder, or the page in it, ending in .html; default:
                           WORKDIR/report/index.html
+                          of quantized weights: .npz; default: WORKDIR/quantized.npz
     --best_k=K            a learning rate of a sweep is scored by the mean of its best K seeds;
                           default: of all
     --select_on=test|valid|train_loss|METRIC    what it is scored by; test and valid stand for
@@ -44,10 +49,11 @@ _SELECT_ON = flags.DEFINE_string(
 def main(argv: list[str]) -> None:
     """Runs the program; the arguments are above."""
     reports = {"signal_propagation": _signal_propagation, "curves": _curves}
-    if len(argv) != 2 or argv[1] not in [*reports, "sweep"]:
-        command_line.fail(f"name one report: {', '.join(reports)} or sweep; see --help")
-    if argv[1] == "sweep":
-        _sweep()
+    writers = {"sweep": _sweep, "quantized": _quantized}
+    if len(argv) != 2 or argv[1] not in [*reports, *writers]:
+        command_line.fail(f"name one report: {', '.join([*reports, *writers])}; see --help")
+    if argv[1] in writers:
+        writers[argv[1]]()
         return
     output = _OUTPUT.value or f"{argv[1]}.png"
     try:
@@ -138,6 +144,20 @@ def _sweep() -> None:
         of_flag = str(error).startswith(options._fields)
         command_line.fail(f"--{error}" if of_flag else f"--workdir={directory}: {error}")
     print(f"wrote {sweep.write(directory, table, output, options)}")
+
+
+def _quantized() -> None:
+    command_line.require(workdir=_WORKDIR.value)
+    from nfnets_jax.reports import quantized_weights
+    from nfnets_jax.training import workdir
+
+    directory = workdir.expand(_WORKDIR.value)
+    output = workdir.expand(_OUTPUT.value) if _OUTPUT.value else directory / "quantized.npz"
+    try:
+        print(quantized_weights.export(directory, output))
+    except ValueError as error:
+        command_line.fail(f"--workdir={directory}: {error}")
+    print(f"wrote {output}, {output.stat().st_size} bytes")
 
 
 if __name__ == "__main__":

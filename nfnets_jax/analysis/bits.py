@@ -1,4 +1,4 @@
-"""Quantized weights as the bits they are: sizes, and files that hold no more than those bits."""
+"""Quantized weights as the bits they are: what they take, and files in which they are packed."""
 
 import json
 import math
