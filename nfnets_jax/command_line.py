@@ -4,6 +4,7 @@ import logging as standard_logging
 import runpy
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from absl import app, flags, logging
 from ml_collections import config_dict
@@ -103,3 +104,30 @@ def _check_overrides(argv: Sequence[str], config: config_dict.ConfigDict) -> Non
             if key not in known:
                 fail(unknown_field(".".join(keys[: depth + 1]), known))
             level = level[key]
+
+
+def choose_checkpoint(checkpoints: Any, given: str, workdir: str) -> int:
+    """The step that `--checkpoint` means; ends the program if there is no such checkpoint.
+
+    Args:
+      checkpoints: `training.checkpoints.Checkpoints` of the run.
+      given: latest, best or a step.
+      workdir: as given on the command line, for the message.
+    """
+    steps = checkpoints.steps()
+    if not steps:
+        fail(f"--workdir={workdir}: has no checkpoint yet")
+    if given == "latest":
+        return steps[-1]
+    if given == "best":
+        best = checkpoints.best_step()
+        return steps[-1] if best is None else best
+    if not given.isdecimal() or int(given) not in steps:
+        fail(f"--checkpoint={given}: must be latest, best or one of {', '.join(map(str, steps))}")
+    return int(given)
+
+
+def fail_to_read(step: int, error: Exception) -> None:
+    """Ends the program over a checkpoint that is damaged or gone."""
+    reason = (str(error).strip() or repr(error)).splitlines()[0]
+    fail(f"the checkpoint of step {step} cannot be read ({reason})")

@@ -18,6 +18,10 @@ LARGEST_INTEGER = 2**31 - 1
 LARGEST_FLOAT = 3.4e38  # that float32 holds, nearly
 
 
+# What `analysis` can measure on the loss of a task, during training and on checkpoints.
+MEASURES = ("gradient_confusion", "curvature", "gradient_noise")
+
+
 class ConfigError(ValueError):
     """A config that cannot be run. The message is for the person who wrote it."""
 
@@ -74,6 +78,12 @@ def numbers(default: tuple[float, ...], minimum: float) -> Field:
                  f"{default!r}", accepts)
 
 
+def names(choices: tuple[str, ...]) -> Field:
+    """Any of `choices`, each at most once, in a tuple; none by default."""
+    return Field((), tuple, "a tuple with any of " + ", ".join(choices), lambda values: (
+        len(set(values)) == len(values) and set(values) <= set(choices)))
+
+
 def text(default: str | None, choices: tuple[str, ...] | None = None) -> Field:
     """A string; one of `choices` if they are given."""
     if choices is None:
@@ -102,6 +112,18 @@ LOOP_FIELDS: Fields = {
     "evaluate_every": integer(0, 0),
     "checkpoint_every": integer(0, 0),
     "keep_checkpoints": integer(2, 1),
+    # What is measured on the loss at the start, at the end and, if asked for, in between.
+    "analysis": {
+        "measures": names(MEASURES),
+        "every": integer(0, 0),
+        "num_examples": integer(None, 1),  # of the training split; all by default
+        "batch_size": integer(None, 1, 2**20),  # that of training by default
+        "batch_norm": text("batch", ("batch", "moving_average")),
+        "gradients": text("minibatches", ("minibatches", "examples")),
+        "num_pairs": integer(100, 1, 2**20),
+        "sampling": text("independent", ("independent", "disjoint")),
+        "num_products": integer(50, 2, 10**4),  # of Lanczos
+    },
 }
 
 

@@ -62,16 +62,15 @@ def main(argv: list[str]) -> None:
         try:
             state = checkpoints.restore(step, like).state
         except Exception as error:  # whatever a damaged or deleted file makes the reader raise
-            reason = (str(error).strip() or repr(error)).splitlines()[0]
             if not _FOLLOW.value:
-                command_line.fail(f"the checkpoint of step {step} cannot be read ({reason})")
+                command_line.fail_to_read(step, error)
             return  # the run has deleted it by now
         values, remark = loop.evaluate_split(programs, experiment, state, split, mesh)
         print(json.dumps({"step": step, "split": split, **values}), flush=True)
         if remark:
             print(remark, file=sys.stderr, flush=True)
 
-    evaluated = _choose(checkpoints)
+    evaluated = command_line.choose_checkpoint(checkpoints, _CHECKPOINT.value, _WORKDIR.value)
     evaluate(evaluated)
     while _FOLLOW.value and evaluated < experiment.total_steps:
         time.sleep(_SECONDS_BETWEEN_LOOKS)
@@ -79,21 +78,6 @@ def main(argv: list[str]) -> None:
         if newest > evaluated:
             evaluate(newest)
             evaluated = newest
-
-
-def _choose(checkpoints) -> int:
-    steps = checkpoints.steps()
-    if not steps:
-        command_line.fail(f"--workdir={_WORKDIR.value}: has no checkpoint yet")
-    if _CHECKPOINT.value == "latest":
-        return steps[-1]
-    if _CHECKPOINT.value == "best":
-        best = checkpoints.best_step()
-        return steps[-1] if best is None else best
-    if not _CHECKPOINT.value.isdecimal() or int(_CHECKPOINT.value) not in steps:
-        command_line.fail(f"--checkpoint={_CHECKPOINT.value}: must be latest, best or one of "
-                          f"{', '.join(map(str, steps))}")
-    return int(_CHECKPOINT.value)
 
 
 if __name__ == "__main__":

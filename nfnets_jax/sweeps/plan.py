@@ -102,6 +102,7 @@ def make_plan(
             raise ConfigError(f"entry {number} of get_sweep() is {fields!r}, not a dict of fields")
         try:
             checked = config_lib.check_config(_with_overrides(base, fields), device_count)
+            _check_analysis(checked)
         except ConfigError as error:
             raise ConfigError(f"run {number} of the sweep ({describe(fields)}): {error}") from None
         plain = {key: _plain(value) for key, value in fields.items()}
@@ -151,6 +152,16 @@ def describe(overrides: Mapping[str, Any]) -> str:
     """The fields of a run, in words."""
     return ", ".join(f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}"
                      for key, value in overrides.items())
+
+
+def _check_analysis(config: Mapping[str, Any]) -> None:
+    """Refuses analyses between evaluations, where a population does not stop."""
+    every, evaluate_every = config["analysis"]["every"], config["evaluate_every"]
+    if config["analysis"]["measures"] and every and (
+            not evaluate_every or every % evaluate_every):
+        raise ConfigError(
+            f"analysis.every={every}: must be a multiple of evaluate_every={evaluate_every} in a "
+            "sweep; or 0 for the start and the end alone")
 
 
 def _with_overrides(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

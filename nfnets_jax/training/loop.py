@@ -2,8 +2,8 @@
 
     restore the latest checkpoint, or initialise
     for each step:  state, metrics = step(state, batch)
-    now and then:   log, evaluate, save
-    at the end:     evaluate, save, draw
+    now and then:   log, analyse, evaluate, save
+    at the end:     analyse, evaluate, save, draw
 
 Everything random is a function of the seed and the step, batches included, so a run that was
 interrupted at any moment and continued ends with the same bits as one that was not.
@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from nfnets_jax.analysis import diagnostics as diagnostics_lib
 from nfnets_jax.data import prefetch_to_device
 from nfnets_jax.reports import curves
 from nfnets_jax.tasks.task import Experiment, Measurement, Task
@@ -189,8 +190,8 @@ def train(experiment: Experiment, config: dict, workdir: str | os.PathLike, mesh
 
     Args:
       experiment: what to run.
-      config: checked; the loop reads seed, log_every, evaluate_every, checkpoint_every and
-        keep_checkpoints.
+      config: checked; the loop reads seed, log_every, evaluate_every, checkpoint_every,
+        keep_checkpoints and analysis.
       workdir: opened with `workdir.open_workdir`; written by process 0.
       mesh: the devices of all processes.
       stop: tells when the run has been asked to stop.
@@ -211,11 +212,26 @@ def train(experiment: Experiment, config: dict, workdir: str | os.PathLike, mesh
     checkpoints = Checkpoints(workdir / "checkpoints", keep=config["keep_checkpoints"],
                               best_metric=experiment.best_metric,
                               best_is_smallest=experiment.best_is_smallest)
+    diagnostics = diagnostics_lib.create(experiment, config, mesh)
     restored = checkpoints.restore_latest(like)
     start = restored.step if restored else 0
     writer = MetricsWriter(workdir, start) if is_writer else NoWriter()
     total = experiment.total_steps
     with ProgressDisplay(total, start, experiment.examples_per_step, is_writer) as progress:
+        pending = []
+        metrics: dict[str, float] = {}
+
+        def analyse(step, state):
+            if diagnostics is None:
+                return
+            progress.note(f"analysing step {step}: {', '.join(diagnostics.measures)}")
+            findings = diagnostics.measure(state.task, config["seed"], step)
+            writer.write(step, "analysis", findings.values)
+            progress.note("  ".join(
+                f"{name} {value:.4g}" for name, value in findings.values.items()))
+            if is_writer:
+                diagnostics_lib.save(findings, workdir / "analysis", step)
+
         if restored:
             progress.note(f"continuing from the checkpoint of step {start}")
             state = restored.state
@@ -226,9 +242,8 @@ def train(experiment: Experiment, config: dict, workdir: str | os.PathLike, mesh
                 state = state._replace(task=jax.device_put(
                     experiment.prepare(jax.device_get(state.task)), sharding(mesh, REPLICATED)))
             _draw(experiment, state, workdir, "initial", progress)
+            analyse(0, state)
 
-        pending = []
-        metrics: dict[str, float] = {}
 
         def log(step):
             values = jax.device_get(pending)
@@ -272,9 +287,12 @@ def train(experiment: Experiment, config: dict, workdir: str | os.PathLike, mesh
 
             stopping = stop.reached(step)
             evaluating = step == total or _is_due(step, config["evaluate_every"])
+            analysing = step == total or _is_due(step, config["analysis"]["every"])
             saving = stopping or evaluating or _is_due(step, config["checkpoint_every"])
-            if saving or _is_due(step, config["log_every"]):
+            if saving or analysing or _is_due(step, config["log_every"]):
                 log(step)
+                if analysing:
+                    analyse(step, state)
                 if evaluating:
                     metrics = evaluate_and_save(step)
                 elif saving:

@@ -28,7 +28,7 @@ class Outcome(NamedTuple):
       metrics: of the last evaluation, named `{role}_{metric}`; None where not finite. And
         `best_{role}_{metric}`, the best value after the start of the metric that picks checkpoints.
       curve: all evaluations, each with its `step`; and in between `running_loss`, the mean loss of
-        the steps since the point before.
+        the steps since the point before. What an analysis finds stands here as lists, too.
     """
 
     status: str
@@ -111,7 +111,7 @@ class Record:
             return Outcome("missing", 0, None, {}, [])
         curve = self._curves[k]
         last = {name: value for name, value in curve[-1].items()
-                if name not in ("step", "running_loss")}
+                if name not in ("step", "running_loss") and not isinstance(value, list)}
         role = "valid" if "valid" in self._experiment.splits else "test"
         name = f"{role}_{self._experiment.best_metric}"
         values = [point[name] for point in curve[1:] if point.get(name) is not None]
@@ -147,6 +147,8 @@ def judge(has_diverged: bool, train_loss: float | None, chance_loss: float | Non
     return "done"
 
 
-def _finite(value) -> float | None:
+def _finite(value) -> float | list | None:
+    if np.ndim(value):
+        return [_finite(one) for one in value]
     value = float(value)
     return value if math.isfinite(value) else None

@@ -17,6 +17,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from nfnets_jax.analysis.diagnostics import Diagnostics
 from nfnets_jax.data import prefetch_to_device
 from nfnets_jax.tasks.task import Experiment
 from nfnets_jax.training.checkpoints import Checkpoints, DamagedCheckpointError, Restored
@@ -46,11 +47,14 @@ class PopulationRunner:
       evaluate_every: steps between evaluations; 0 for the first and the last alone.
       mesh: from `mesh.make_mesh`.
       mapping: see `population.map_population`.
+      diagnostics: what is analysed on each member, for one device; at evaluations, where due.
     """
 
     def __init__(self, make_experiment: Callable[[int], Experiment], *, size: int, num_seeds: int,
-                 evaluate_every: int, mesh: Mesh, mapping: Mapping):
+                 evaluate_every: int, mesh: Mesh, mapping: Mapping,
+                 diagnostics: Diagnostics | None = None):
         self.experiment = make_experiment(0)
+        self._diagnostics = diagnostics
         self.mesh, self.size, self.mapping = mesh, size, mapping
         self._make_experiment = functools.lru_cache(maxsize=256)(make_experiment)
         self._num_seeds = num_seeds
@@ -229,6 +233,9 @@ class PopulationRunner:
             if self.experiment.measure is not None:
                 means = self._measure(members, means, count, split)
             metrics |= {f"{role}_{name}": value for name, value in means.items()}
+        if self._diagnostics is not None and self._diagnostics.is_due(
+                step, self.experiment.total_steps):
+            metrics |= self._analyse(members, step)
         fetched = jax.device_get((members.is_training, members.loss_sum, members.run.step))
         finite = jax.device_get(self.programs.check(members))
         healthy, initial_loss = record.add(step, metrics, *fetched, finite)
@@ -239,6 +246,19 @@ class PopulationRunner:
 
     def _zeros(self) -> jax.Array:
         return jax.device_put(np.zeros(self.size, np.float32), sharding(self.mesh, MEMBERS))
+
+    def _analyse(self, members: Member, step: int) -> dict[str, np.ndarray]:
+        """What the analysis finds on each member; NaN for those that do not train."""
+        states, training, seeds = jax.device_get(
+            (members.run.task, members.is_training, members.run.seed))
+        found: dict[str, np.ndarray] = {}
+        for k in np.flatnonzero(training):
+            findings = self._diagnostics.measure(
+                jax.tree.map(lambda x, k=k: x[k], states), int(seeds[k]), step)
+            for name, value in {**findings.values, **findings.arrays}.items():
+                column = found.setdefault(name, np.full((self.size, *np.shape(value)), np.nan))
+                column[k] = value
+        return found
 
     def _measure(self, members: Member, means: dict, count, split: str) -> dict:
         """The means and what the task measures beside them; NaN for members that do not train."""
