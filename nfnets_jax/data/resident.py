@@ -1,6 +1,7 @@
 """A training split that stays on the devices, so that many steps need nothing from the host."""
 
 import os
+from typing import Any
 
 import numpy as np
 
@@ -43,9 +44,10 @@ def resident_split(
         return {"id": ids.astype(np.int32).reshape(-1, batch_size),
                 "index": positions.astype(np.uint32).reshape(-1, batch_size)}
 
-    def batch(arrays, drawn):
-        ids = drawn["id"]
-        return {"image": arrays["image"][ids], "label": arrays["label"][ids],
-                "index": drawn["index"]}
+    return Resident({"image": images, "label": labels}, draw, gather)
 
-    return Resident({"image": images, "label": labels}, draw, batch)
+
+def gather(arrays: dict[str, Any], drawn: dict[str, Any]) -> dict[str, Any]:
+    """The examples `drawn['id']` [B] of `arrays`, with `drawn['index']`; see `Resident.batch`."""
+    batch = {name: values[drawn["id"]] for name, values in arrays.items()}
+    return batch | {"index": drawn["index"]}

@@ -22,7 +22,8 @@ __all__ = ["Experiment", "Task", "create", "get", "names"]
 def names() -> list[str]:
     """The tasks that a config can name."""
     return ["classification", "byol", "linear_evaluation", "language_modeling", "autoencoding",
-            "noisy_quadratic", "diagonal_linear", "linear_model", "quantized_walk"]
+            "noisy_quadratic", "diagonal_linear", "linear_model", "quantized_walk",
+            "teacher_student"]
 
 
 def get(name: str) -> ModuleType:
