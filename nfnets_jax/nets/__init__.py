@@ -1,4 +1,4 @@
-"""Haiku networks: NF-ResNets, NF-RegNets, NFNets, their baselines, and fully connected ones."""
+"""Haiku networks: NF-ResNets, NF-RegNets, NFNets, their baselines, VGGs, fully connected ones."""
 
 from nfnets_jax.nets.activations import (
     activation,

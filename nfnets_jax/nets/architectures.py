@@ -2,10 +2,11 @@
 
 Sources: the authors' released code for arXiv 2101.08692 and 2102.06171 (NF-ResNet, NF-RegNet,
 NFNet and the ResNet baselines), arXiv 2003.13678 (RegNet-Y), arXiv 1605.07146 (Wide-ResNet), and
-timm's model definitions for what is named `timm_*`. The residual networks for CIFAR are those of
-arXiv 1512.03385; vgg9 (arXiv 1706.02379, 1807.06766) and what either paper calls ResNet-56 and
-WRN-56-2 are recalled, with the published numbers of parameters; vgg_bc is BinaryConnect's network
-(arXiv 1511.00363, the authors' released code), which has its norms behind the max-pools.
+timm's model definitions for what is named `timm_*`. The residual networks for CIFAR (arXiv
+1512.03385) and vgg9 (arXiv 1706.02379, 1807.06766) are recalled and have the parameters that these
+papers count, as recalled too: 0.84 M in the convolutions of `bn_v1_cifar_resnet56`, 3.4 M in those
+of `bn_v1_cifar_resnet56_2`, which is called WRN-56-2. vgg_bc is BinaryConnect's network (arXiv
+1511.00363), whose norms stand behind the max-pools (recalled); here they stand before them.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""VGG networks: the published numbers of parameters, and the forward pass written out again."""
+"""VGG networks: the papers' numbers of parameters, and the forward pass written out again."""
 
 import jax
 import jax.numpy as jnp
