@@ -80,8 +80,8 @@ def numbers(default: tuple[float, ...], minimum: float) -> Field:
 
 def names(choices: tuple[str, ...]) -> Field:
     """Any of `choices`, each at most once, in a tuple; none by default."""
-    return Field((), tuple, "a tuple with any of " + ", ".join(choices), lambda values: (
-        len(set(values)) == len(values) and set(values) <= set(choices)))
+    return Field((), tuple, "a tuple with any of " + ", ".join(choices), lambda values: all(
+        value in choices and values.count(value) == 1 for value in values))
 
 
 def text(default: str | None, choices: tuple[str, ...] | None = None) -> Field:

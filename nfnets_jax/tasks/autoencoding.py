@@ -23,6 +23,7 @@ from nfnets_jax.nets.autoencoder import ACTIVATIONS, create_autoencoder
 from nfnets_jax.reports import reconstructions
 from nfnets_jax.tasks import checks, inputs, lengths
 from nfnets_jax.tasks import task as task_lib
+from nfnets_jax.tasks.gradients import temperature_of
 from nfnets_jax.tasks.task import Experiment, Hyper, Metrics, Objective, Task
 from nfnets_jax.training.mesh import DATA, mean_over_devices
 
@@ -129,12 +130,14 @@ def create_task(
 
 
 def create_objective(network: hk.Transformed, loss: str,
-                     examples: Callable[[int | None], dict]) -> Objective:
+                     examples: Callable[[int | None], dict],
+                     temperature: Callable[[State], jax.Array] | None = None) -> Objective:
     """The loss of each image as a function of the parameters.
 
     Args:
       network, loss: as for `create_task`.
       examples: `count -> batch` with image, see `Objective`.
+      temperature: see `Objective`.
     """
     errors = _make_errors(network, loss)
 
@@ -142,7 +145,7 @@ def create_objective(network: hk.Transformed, loss: str,
         del state, is_training
         return errors(params, batch["image"])[0]
 
-    return Objective(lambda state: state.params, losses, examples)
+    return Objective(lambda state: state.params, losses, examples, temperature=temperature)
 
 
 def _make_errors(network: hk.Transformed, loss: str) -> Callable:
@@ -203,6 +206,7 @@ def create(config: dict[str, Any], process_index: int = 0, process_count: int = 
     dataset = config["dataset"]
     size = dataset["image_size"]
     total_steps = lengths.count_steps(config)
+    schedule = lengths.create_schedule(config, total_steps)
     network = create_autoencoder(**config["network"])
     evaluation_batches = inputs.evaluation_batches(config, process_index, process_count)
 
@@ -217,7 +221,7 @@ def create(config: dict[str, Any], process_index: int = 0, process_count: int = 
         task=create_task(
             network,
             image_shape=(size, size, data.info(dataset["name"]).channels),
-            schedule=lengths.create_schedule(config, total_steps),
+            schedule=schedule,
             loss=config["loss"],
             create_optimizer=optim.optimizer_of(config["optimizer"]),
         ),
@@ -236,7 +240,8 @@ def create(config: dict[str, Any], process_index: int = 0, process_count: int = 
         resident=data.resident_split(
             dataset["name"], split=dataset["train_split"], image_size=size,
             batch_size=config["batch_size"], data_dir=dataset["data_dir"]),
-        objective=create_objective(network, config["loss"], inputs.training_examples(config)),
+        objective=create_objective(network, config["loss"], inputs.training_examples(config),
+                                   temperature_of(config, schedule)),
     )
 
 

@@ -25,7 +25,7 @@ from nfnets_jax.tasks.classification_config import FIELDS as FIELDS
 from nfnets_jax.tasks.classification_config import check as check
 from nfnets_jax.tasks.classification_network import create_network
 from nfnets_jax.tasks.evaluation import classification_sums
-from nfnets_jax.tasks.gradients import mean_over_slices
+from nfnets_jax.tasks.gradients import mean_over_slices, temperature_of
 from nfnets_jax.tasks.task import Experiment, Hyper, Metrics, Objective, Task
 from nfnets_jax.training import pretrained
 from nfnets_jax.training.mesh import DATA, mean_over_devices
@@ -204,12 +204,14 @@ def create_objective(
     preprocess: Callable[[jax.Array], jax.Array],
     examples: Callable[[int | None], dict],
     policy: jmp.Policy = POLICIES["float32"],
+    temperature: Callable[[State], jax.Array] | None = None,
 ) -> Objective:
     """The smoothed cross-entropy of each image, without augmentation, of the task's parameters.
 
     Args:
       network, preprocess, policy: as for `create_task`.
       examples: `count -> batch` of image and label, see `Objective`.
+      temperature: see `Objective`.
     """
     forward = _make_forward(network, preprocess, policy)
 
@@ -220,7 +222,7 @@ def create_objective(
                               state.hyper["label_smoothing"])
 
     return Objective(lambda state: state.params, losses, examples,
-                     has_batch_statistics=lambda state: bool(state.network_state))
+                     lambda state: bool(state.network_state), temperature)
 
 
 def _make_forward(network, preprocess, policy):
@@ -323,8 +325,9 @@ def create(config: dict[str, Any], process_index: int = 0, process_count: int = 
             dataset["name"], split=dataset["train_split"], image_size=dataset["image_size"],
             batch_size=config["batch_size"], data_dir=dataset["data_dir"]),
         chance_loss=math.log(info.num_classes),
-        objective=create_objective(network, preprocess, inputs.training_examples(config),
-                                   POLICIES[config["precision"]]),
+        objective=create_objective(
+            network, preprocess, inputs.training_examples(config), POLICIES[config["precision"]],
+            temperature_of(config, schedule)),
     )
 
 

@@ -1,10 +1,13 @@
-"""Gradients of a batch that is taken in slices."""
+"""Gradients of a batch that is taken in slices, and the strength of their noise."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
+
+from nfnets_jax.analysis import sgd_noise
 
 
 def mean_over_slices(
@@ -35,3 +38,19 @@ def mean_over_slices(
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
     (carry, total), _ = jax.lax.scan(body, (carry, zeros), inputs)
     return carry, jax.tree.map(lambda x: x / num_slices, total)
+
+
+def temperature_of(
+    config: Mapping[str, Any], schedule: optax.Schedule
+) -> Callable[[Any], jax.Array] | None:
+    """`state -> temperature` of SGD with a momentum; None for the optimizers that have none.
+
+    Args:
+      config: checked.
+      schedule: step to a factor of `state.hyper['learning_rate']`.
+    """
+    if config["optimizer"]["momentum"] is None:
+        return None
+    return lambda state: sgd_noise.temperature(
+        state.hyper["learning_rate"] * schedule(state.step), state.hyper["momentum"],
+        config["batch_size"])

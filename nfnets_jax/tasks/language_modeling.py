@@ -26,6 +26,7 @@ from nfnets_jax.nets import lstm
 from nfnets_jax.tasks import checks
 from nfnets_jax.tasks import task as task_lib
 from nfnets_jax.tasks.evaluation import classification_sums
+from nfnets_jax.tasks.gradients import temperature_of
 from nfnets_jax.tasks.task import Experiment, Hyper, Measurement, Metrics, Objective, Resident, Task
 from nfnets_jax.training.mesh import DATA, mean_over_devices
 
@@ -156,12 +157,14 @@ def create_task(
 
 
 def create_objective(network: hk.Transformed, initial_state: Callable[[int], Any],
-                     examples: Callable[[int | None], dict]) -> Objective:
+                     examples: Callable[[int | None], dict],
+                     temperature: Callable[[State], jax.Array] | None = None) -> Objective:
     """The mean cross-entropy of each window of text, from an empty memory and without dropout.
 
     Args:
       network, initial_state: as for `create_task`.
       examples: `count -> batch` with tokens and mask, see `Objective`.
+      temperature: see `Objective`.
     """
 
     def losses(params, state, batch, is_training):
@@ -172,7 +175,7 @@ def create_objective(network: hk.Transformed, initial_state: Callable[[int], Any
         values = optax.softmax_cross_entropy_with_integer_labels(logits, tokens[:, 1:])
         return jnp.sum(values * mask, axis=1) / jnp.sum(mask, axis=1)
 
-    return Objective(lambda state: state.params, losses, examples)
+    return Objective(lambda state: state.params, losses, examples, temperature=temperature)
 
 
 def check(config: dict[str, Any], device_count: int) -> dict[str, Any]:
@@ -247,7 +250,8 @@ def create(config: dict[str, Any], process_index: int = 0, process_count: int = 
         resident=resident_corpus(
             corpus.splits["train"], config["batch_size"], config["sequence_length"]),
         chance_loss=math.log(len(corpus.vocabulary)),
-        objective=create_objective(model, initial_state, examples),
+        objective=create_objective(
+            model, initial_state, examples, temperature_of(config, schedule)),
     )
 
 

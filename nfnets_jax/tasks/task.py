@@ -75,12 +75,15 @@ class Objective(NamedTuple):
       examples: `count -> batch` of NumPy arrays [count, ...], examples of the training split,
         without augmentation, the same on all processes; None stands for all.
       has_batch_statistics: `state -> bool`, whether the network has norms of the first kind.
+      temperature: `state -> scalar`, that of SGD with momentum (`analysis.sgd_noise`); None for
+        other optimizers.
     """
 
     params: Callable[[Any], Any]
     losses: Callable[[Any, Any, Batch, bool], jax.Array]
     examples: Callable[[int | None], Batch]
     has_batch_statistics: Callable[[Any], bool] = lambda state: False
+    temperature: Callable[[Any], jax.Array] | None = None
 
 
 class Experiment(NamedTuple):

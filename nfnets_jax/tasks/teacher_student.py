@@ -25,6 +25,7 @@ from nfnets_jax.data.loading import size_per_process
 from nfnets_jax.data.resident import gather
 from nfnets_jax.tasks import checks, classification, simulations
 from nfnets_jax.tasks import task as task_lib
+from nfnets_jax.tasks.gradients import temperature_of
 from nfnets_jax.tasks.task import Experiment, Resident
 from nfnets_jax.training.mesh import DATA
 
@@ -99,6 +100,7 @@ def check(config: dict[str, Any], device_count: int) -> dict[str, Any]:
 def create(config: dict[str, Any], process_index: int = 0, process_count: int = 1) -> Experiment:
     """Builds the experiment of a checked config."""
     splits = draw_examples(config)
+    schedule = simulations.create_schedule(config, config["num_steps"])
     train, num_steps = splits["train"], config["num_steps"]
     across = {}
     if config["cross_replica_batch_norm"] and "bn_decay_rate" in config["network"]:
@@ -109,7 +111,7 @@ def create(config: dict[str, Any], process_index: int = 0, process_count: int = 
         image_shape=train["image"].shape[1:],
         preprocess=lambda images: images,
         augment=lambda key, images, index: images,
-        schedule=simulations.create_schedule(config, num_steps),
+        schedule=schedule,
         create_optimizer=optim.optimizer_of(config["optimizer"]),
     )
 
@@ -163,5 +165,6 @@ def create(config: dict[str, Any], process_index: int = 0, process_count: int = 
         splits={"train": "train", "test": "test"},
         resident=Resident(train, draw, gather),
         chance_loss=math.log(2),
-        objective=classification.create_objective(network, lambda images: images, examples),
+        objective=classification.create_objective(
+            network, lambda images: images, examples, temperature=temperature_of(config, schedule)),
     )
