@@ -21,6 +21,8 @@ import optax
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
+from nfnets_jax.analysis import curvature, gradient_confusion, gradient_noise
+from nfnets_jax.analysis import gram as gram_lib
 from nfnets_jax.config import ConfigError
 from nfnets_jax.tasks.task import Experiment
 from nfnets_jax.training.mesh import (
@@ -29,7 +31,22 @@ from nfnets_jax.training.mesh import (
     map_over_devices,
     mean_over_devices,
     must_block_each_step,
+    sharding,
 )
+
+
+# Name of a metric -> attribute of `gradient_confusion.Confusion`.
+_CONFUSION = {
+    "min_cosine": "min_cos",
+    "p05_cosine": "p05",
+    "median_cosine": "median",
+    "mean_cosine": "mean",
+    "std_cosine": "std",
+    "negative_fraction": "frac_negative",
+    "eta": "eta_raw",
+    "num_pairs": "n_pairs",
+    "effective_sample_size": "effective_sample_size",
+}
 
 
 class Findings(NamedTuple):
@@ -68,6 +85,9 @@ class Diagnostics:
       settings: `analysis` of a checked config.
       batch_size: of a minibatch.
       mesh: over whose axis `'data'` each minibatch is spread.
+
+    Raises:
+      ConfigError: if the devices do not divide a minibatch.
     """
 
     def __init__(self, experiment: Experiment, settings: Mapping[str, Any], batch_size: int,
@@ -75,12 +95,39 @@ class Diagnostics:
         self.measures = tuple(settings["measures"])
         self._objective = experiment.objective
         self._settings, self._batch_size, self._mesh = settings, batch_size, mesh
+        devices = mesh.shape[DATA]
+        if batch_size % devices:
+            raise ConfigError(f"analysis.batch_size={batch_size}: must be a multiple of the "
+                              f"{devices} devices that share a minibatch")
         self._compare = map_over_devices(
             self._compare_gradients, mesh, (REPLICATED, P(None, DATA)), REPLICATED)
+        self._curve = map_over_devices(
+            self._curvature, mesh, (REPLICATED, P(None, DATA), REPLICATED), REPLICATED)
 
     @functools.cached_property
     def _examples(self) -> Any:
-        return self._objective.examples(self._settings["num_examples"])
+        examples = self._objective.examples(self._settings["num_examples"])
+        count = len(jax.tree.leaves(examples)[0])
+        most = count // 2 if self._settings["sampling"] == "disjoint" else count
+        if self._batch_size > most:
+            raise ConfigError(
+                f"analysis.batch_size={self._batch_size}: {count} examples allow at most {most} "
+                f"with analysis.sampling={self._settings['sampling']}")
+        return examples
+
+    @functools.cached_property
+    def _batches(self) -> curvature.Batches:
+        """All examples, on the devices; those that fill no batch are left out for batch norms."""
+        examples, size = self._examples, self._batch_size
+        if self._is_training:
+            count = len(jax.tree.leaves(examples)[0]) // size * size
+            examples = jax.tree.map(lambda x: x[:count], examples)
+        return jax.device_put(
+            curvature.split(examples, size), sharding(self._mesh, P(None, DATA)))
+
+    @property
+    def _is_training(self) -> bool:
+        return self._settings["batch_norm"] == "batch"
 
     def is_due(self, step: int, total: int) -> bool:
         """Whether a step is the first, the last, or one of those in between."""
@@ -88,45 +135,93 @@ class Diagnostics:
         return step in (0, total) or every > 0 and step % every == 0
 
     def measure(self, state: Any, seed: int, step: int) -> Findings:
-        """Measures a state of the task."""
-        products = self._compare_pairs(state, seed, step)
-        norms = np.sqrt(products[:, 1] * products[:, 2])
-        cosines = np.where(norms > 0, products[:, 0] / np.where(norms > 0, norms, 1), 0.0)
-        return Findings({
-            "min_cosine": float(np.min(cosines)),
-            "median_cosine": float(np.median(cosines)),
-            "std_cosine": float(np.std(cosines)),
-            "eta": float(max(0.0, -np.min(products[:, 0]))),
-        }, {"cosines": cosines})
+        """Measures a state of the task.
 
-    def _gradient(self, state: Any, batch: Any) -> Any:
-        """The gradient of a minibatch that is spread over the devices; traced."""
-        is_training = self._settings["batch_norm"] == "batch"
-        gradient = jax.grad(lambda params: jnp.mean(
-            self._objective.losses(params, state, batch, is_training)))
-        return mean_over_devices(gradient(self._objective.params(state)))
+        Raises:
+          ConfigError: if the examples are too few, or single ones have no gradients of their own.
+        """
+        values, arrays = {}, {}
+        if {"gradient_confusion", "gradient_noise"} & set(self.measures):
+            if self._settings["gradients"] == "examples":
+                confusion, noise = self._compare_examples(state)
+            else:
+                confusion, noise = self._compare_minibatches(state, seed, step)
+            if "gradient_confusion" in self.measures:
+                values |= {name: getattr(confusion, attribute)
+                           for name, attribute in _CONFUSION.items()}
+                arrays["cosines"] = confusion.cosines
+            if "gradient_noise" in self.measures:
+                values |= {name: float(value) for name, value in noise._asdict().items()}
+                if self._objective.temperature is not None:
+                    values["temperature"] = float(self._objective.temperature(state))
+        if "curvature" in self.measures:
+            key = jax.random.fold_in(jax.random.key(seed), step)
+            loss, norm, ritz = jax.device_get(self._curve(state, self._batches, key))
+            values |= {"loss": float(loss), "gradient_norm": float(norm),
+                       "lambda_min": float(ritz.values[0]), "lambda_max": float(ritz.values[-1]),
+                       "lambda_min_residual": float(ritz.residuals[0]),
+                       "lambda_max_residual": float(ritz.residuals[-1])}
+            arrays |= {"ritz_values": ritz.values, "ritz_weights": ritz.weights}
+        return Findings(values, arrays)
+
+    def _losses(self, state: Any, params: Any, batch: Any) -> jax.Array:
+        return self._objective.losses(params, state, batch, self._is_training)
+
+    def _curvature(self, state: Any, batches: curvature.Batches, key: jax.Array):
+        """F, the norm of its gradient, and what Lanczos finds on its Hessian; traced."""
+        losses, params = functools.partial(self._losses, state), self._objective.params(state)
+        value, gradient = curvature.gradient(losses, params, batches, DATA)
+        ritz = curvature.lanczos(
+            lambda vector: curvature.hessian_product(losses, params, batches, vector, DATA),
+            params, key, self._settings["num_products"])
+        return value, optax.tree.norm(gradient), ritz._replace(vectors=())
 
     def _compare_gradients(self, state: Any, batches: Any) -> jax.Array:
-        """<g_a, g_b>, ||g_a||^2 and ||g_b||^2 of two minibatches, float32 [3]."""
-        a, b = (self._gradient(state, jax.tree.map(lambda x, i=i: x[i], batches)) for i in (0, 1))
-        return jnp.stack([optax.tree.vdot(*pair) for pair in ((a, b), (a, a), (b, b))])
+        """Inner products [2, 2] of the gradients of two minibatches, [2, B / devices, ...]."""
+        params = self._objective.params(state)
 
-    def _compare_pairs(self, state: Any, seed: int, step: int) -> np.ndarray:
-        """What `_compare_gradients` returns for each of the pairs, [pairs, 3]."""
+        def gradient(number):
+            batch = jax.tree.map(lambda x: x[number], batches)
+            return mean_over_devices(jax.grad(
+                lambda params: jnp.mean(self._losses(state, params, batch)))(params))
+
+        pair = gradient(0), gradient(1)
+        return jnp.array([[optax.tree.vdot(a, b) for b in pair] for a in pair])
+
+    def _compare_minibatches(self, state: Any, seed: int, step: int):
+        """Confusion and noise of random pairs of minibatches."""
         count = len(jax.tree.leaves(self._examples)[0])
-        rng = np.random.default_rng([seed, step])
-        rows = []
+        rng, sampling = np.random.default_rng([seed, step]), self._settings["sampling"]
+        products = []
         for _ in range(self._settings["num_pairs"]):
-            if self._settings["sampling"] == "disjoint":
+            if sampling == "disjoint":
                 ids = rng.choice(count, (2, self._batch_size), replace=False)
             else:
                 ids = np.stack([rng.choice(count, self._batch_size, replace=False)
                                 for _ in range(2)])
-            batches = jax.tree.map(lambda x, ids=ids: x[ids], self._examples)
-            rows.append(self._compare(state, batches))
+            products.append(self._compare(
+                state, jax.tree.map(lambda x, ids=ids: x[ids], self._examples)))
             if must_block_each_step(self._mesh):
-                jax.block_until_ready(rows[-1])
-        return np.stack(jax.device_get(rows)).astype(np.float64)
+                jax.block_until_ready(products[-1])
+        products = np.stack(jax.device_get(products)).astype(np.float64)
+        squares = np.diagonal(products, axis1=1, axis2=2)
+        return (gradient_confusion.of_pairs(
+                    products[:, 0, 1], squares, self._batch_size, sampling),
+                gradient_noise.of_pairs(products, self._batch_size, count, sampling))
+
+    def _compare_examples(self, state: Any):
+        """Confusion and noise of all pairs of examples."""
+        if self._is_training and self._objective.has_batch_statistics(state):
+            raise ConfigError(
+                "analysis.gradients='examples': with batch statistics an example has no gradient "
+                "of its own; set analysis.batch_norm to moving_average, or gradients to "
+                "minibatches")
+        count = len(jax.tree.leaves(self._examples)[0])
+        count -= count % self._mesh.shape[DATA]
+        gram = jax.device_get(gram_lib.gram(
+            jax.tree_util.Partial(self._losses, state), self._objective.params(state),
+            jax.tree.map(lambda x: x[:count], self._examples), mesh=self._mesh))
+        return gradient_confusion.per_example_confusion(gram), gradient_noise.of_gram(gram)
 
 
 def save(findings: Findings, directory: str | os.PathLike, step: int) -> None:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from nfnets_jax.nets import conv
@@ -72,6 +73,33 @@ def of_gram(gram: jax.Array, batch_size: int = 1) -> GradientNoise:
     count = len(gram)
     square = jnp.mean(gram)
     return _estimate(square, jnp.trace(gram) - count * square, count, batch_size)
+
+
+def of_pairs(products: np.ndarray, batch_size: int, num_examples: int, sampling: str
+             ) -> GradientNoise:
+    """From pairs of minibatches, each drawn without replacement from N examples.
+
+    G and Sigma are then those of the N examples (Sigma with 1 / N), and a minibatch has the
+    covariance Sigma (N - B) / (B (N - 1)).
+
+    Args:
+      products: [pairs, 2, 2], the inner products of the gradients of each pair.
+      batch_size: B.
+      num_examples: N.
+      sampling: 'independent', or 'disjoint' for pairs without a common example.
+    """
+    inner = np.mean(products[:, 0, 1])
+    variance = np.mean(products[:, 0, 0] + products[:, 1, 1]) / 2 - inner
+    others = num_examples - 1
+    if sampling == "disjoint":
+        # Two disjoint batches are correlated: their covariance is -Sigma / (N - 1).
+        covariance_trace = variance * batch_size * others / num_examples
+        gradient_square = inner + covariance_trace / others
+    else:
+        left = num_examples - batch_size
+        covariance_trace = variance * batch_size * others / left if left else np.nan
+        gradient_square = inner
+    return GradientNoise(gradient_square, covariance_trace, covariance_trace / gradient_square)
 
 
 def _estimate(square, spread, count, batch_size) -> GradientNoise:
