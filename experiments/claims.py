@@ -64,10 +64,16 @@ def run_sweep(config: config_dict.ConfigDict, overrides: Iterable[Mapping[str, A
       config: what the overrides change.
       overrides: as a config's `get_sweep()` returns them.
       mapping: as for `python -m nfnets_jax.sweep --mapping`.
+
+    Returns:
+      The table. The folder is gone with its curves: each row's `curve` holds its evaluations.
     """
     plan = plan_lib.make_plan(config, overrides)
     grid = mesh.make_mesh(len(jax.devices()))
-    chunks = plan_lib.make_chunks(plan, 256, GROUP * grid.size)
+    # Populations of less than a group on each device are not filled up to whole groups.
+    most = max(len(program.cells) for program in plan.programs)
+    chunks = plan_lib.make_chunks(
+        plan, 256, grid.size if most <= GROUP * grid.size else GROUP * grid.size)
     with tempfile.TemporaryDirectory() as name, preemption.StopRequest() as stop:
         directory = Path(name)
         worker.open_sweep(directory, plan)
@@ -78,7 +84,10 @@ def run_sweep(config: config_dict.ConfigDict, overrides: Iterable[Mapping[str, A
                 progress=shown)
             if not worker.Worker(directory, plan, chunks, settings).run():
                 sys.exit(130)
-        return table.load(directory)
+        found = table.load(directory)
+        for row in found.rows:
+            row["curve"] = table.load_curve(directory, row)
+        return found
 
 
 def main() -> int:
