@@ -34,7 +34,6 @@ from nfnets_jax.training.mesh import (
     sharding,
 )
 
-
 # Name of a metric -> attribute of `gradient_confusion.Confusion`.
 _CONFUSION = {
     "min_cosine": "min_cos",
