@@ -10,21 +10,17 @@ that of the smallest training loss late in training.
     --output=FILE    .png, .pdf or .svg; default: adaptive_optimizers.png
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 from absl import flags
 from matplotlib.figure import Figure
 
 from experiments.adaptive_optimizers import runs
-from experiments.adaptive_optimizers.table import NAMES
 from nfnets_jax import command_line
 from nfnets_jax.reports import figures
+from nfnets_jax.sweeps import table as table_lib
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where the sweep is kept.")
 _OUTPUT = flags.DEFINE_string("output", "adaptive_optimizers.png", "File to draw into.")
-
-_SHOWN = ("train_loss", "test_loss", "gradient_norm", "lambda_min")
 
 
 def main(argv: list[str]) -> None:
@@ -36,33 +32,37 @@ def main(argv: list[str]) -> None:
         figures.check_format(_OUTPUT.value)
     except ValueError as error:
         command_line.fail(f"--output={error}")
-    found = runs.cells(runs.load(_WORKDIR.value))
-    if not found:
+    swept = runs.load(_WORKDIR.value)
+    if not runs.cells(swept):
         command_line.fail(f"--workdir={_WORKDIR.value}: no run has ended yet")
-    figures.save(draw(found), _OUTPUT.value)
+    figures.save(draw(swept), _OUTPUT.value)
     print(f"drew {_OUTPUT.value}")
 
 
-def draw(found: Sequence[runs.Cell]) -> Figure:
-    """A panel for each metric that was measured, a line for each optimizer and xi."""
-    shown = runs.tuned(found)
-    metrics = [metric for metric in _SHOWN if metric in shown[0].metrics]
+def draw(swept: table_lib.Table) -> Figure:
+    """A panel for each metric that was measured, a line for each optimizer and xi.
+
+    Args:
+      swept: whose rows hold their evaluations as `curve`.
+    """
+    shown = runs.tuned(runs.cells(swept))
+    metrics = [metric for metric in runs.metrics(swept) if metric != "lambda_max"]
     has_xi = len({cell.xi for cell in shown if cell.label == shown[0].label}) > 1
     figure = Figure(figsize=(4.2 * len(metrics), 3.6), layout="constrained")
     panels = np.atleast_1d(figure.subplots(1, len(metrics)))
     for axes, metric in zip(panels, metrics, strict=True):
-        axes.set(title=NAMES[metric], xlabel="step", yscale="log")
+        axes.set(title=runs.NAMES[metric], xlabel="step",
+                 yscale="linear" if metric == "test_accuracy" else "log")
         if metric == "lambda_min":
             axes.set_yscale("symlog", linthresh=1e-3)
-        for number, cell in enumerate(shown):
+        for cell in shown:
             curves = [runs.trajectory(run["curve"], metric) for run in cell.runs
                       if run["status"] != "diverged"]
             if not curves:
                 continue
             steps, values = curves[0][0], np.array([curve for _, curve in curves])
             name = f"{cell.label}, {cell.rate:g}" + (f", xi = {cell.xi:g}" if has_xi else "")
-            line, = axes.plot(steps, np.median(values, axis=0), label=name, lw=1.3,
-                              ls="-" if number < 10 else "--")
+            line, = axes.plot(steps, np.median(values, axis=0), label=name, lw=1.3)
             axes.fill_between(steps, values.min(axis=0), values.max(axis=0), lw=0, alpha=0.15,
                               color=line.get_color())
         axes.grid(alpha=0.3)

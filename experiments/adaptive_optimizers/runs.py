@@ -13,7 +13,12 @@ from experiments.adaptive_optimizers import methods
 from nfnets_jax.sweeps import table as table_lib
 from nfnets_jax.sweeps.plan import get_field
 
-METRICS = ("train_loss", "test_loss", "test_accuracy", "gradient_norm", "lambda_min", "lambda_max")
+# Metric -> what it is called.
+NAMES = {"train_loss": "training loss", "test_loss": "test loss", "test_accuracy": "test accuracy",
+         "gradient_norm": "gradient norm", "lambda_min": "smallest eigenvalue",
+         "lambda_max": "largest"}
+# Fewer products of Lanczos are there for the norm of the gradient, and say nothing of eigenvalues.
+_FEWEST_PRODUCTS = 20
 
 
 class Cell(NamedTuple):
@@ -43,11 +48,6 @@ class Cell(NamedTuple):
         """Over the runs, of `late`."""
         return statistics.median(self.late(metric))
 
-    @property
-    def metrics(self) -> list[str]:
-        """Those of `METRICS` that the runs have."""
-        return [name for name in METRICS if name in self.runs[0]["curve"][-1]]
-
 
 def load(workdir: str | os.PathLike) -> table_lib.Table:
     """The table of a sweep, finished or running, whose rows hold their evaluations as `curve`."""
@@ -73,6 +73,14 @@ def cells(table: table_lib.Table) -> list[Cell]:
         found.setdefault(key, []).append(row)
     return [Cell(*key, tuple(sorted(rows, key=lambda row: row[methods.SEED])))
             for key, rows in found.items()]
+
+
+def metrics(table: table_lib.Table) -> list[str]:
+    """Those of `NAMES` that the runs of a sweep have."""
+    names = set().union(*(row["curve"][-1] for row in table.rows if row.get("curve")))
+    if get_field(table.base, "analysis.num_products") < _FEWEST_PRODUCTS:
+        names -= {"lambda_min", "lambda_max"}
+    return [name for name in NAMES if name in names]
 
 
 def best(found: Iterable[Cell], label: str, metric: str = "train_loss") -> Cell:

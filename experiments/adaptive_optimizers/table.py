@@ -9,19 +9,14 @@ of a run's evaluations and then over seeds; an asterisk marks a step size at an 
     --all            a row for every step size
 """
 
-from collections.abc import Sequence
-
 from absl import flags
 
 from experiments.adaptive_optimizers import runs
 from nfnets_jax import command_line
+from nfnets_jax.sweeps import table as table_lib
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where the sweep is kept.")
 _ALL = flags.DEFINE_bool("all", False, "A row for every step size.")
-
-NAMES = {"train_loss": "training loss", "test_loss": "test loss", "test_accuracy": "test accuracy",
-         "gradient_norm": "gradient norm", "lambda_min": "smallest eigenvalue",
-         "lambda_max": "largest"}
 
 
 def main(argv: list[str]) -> None:
@@ -29,22 +24,22 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         command_line.fail(f"unexpected argument {argv[1]!r}; see --help")
     command_line.require(workdir=_WORKDIR.value)
-    found = runs.cells(runs.load(_WORKDIR.value))
-    if not found:
+    swept = runs.load(_WORKDIR.value)
+    if not runs.cells(swept):
         command_line.fail(f"--workdir={_WORKDIR.value}: no run has ended yet")
-    print("\n".join(markdown(found, _ALL.value)))
+    print("\n".join(markdown(swept, _ALL.value)))
 
 
-def markdown(found: Sequence[runs.Cell], every_rate: bool = False) -> list[str]:
+def markdown(swept: table_lib.Table, every_rate: bool = False) -> list[str]:
     """The lines of the table.
 
     Args:
-      found: the cells of a sweep.
-      every_rate: whether there is a row for each cell, and not for the best of its optimizer.
+      swept: whose rows hold their evaluations as `curve`.
+      every_rate: whether there is a row for each step size, and not for the best of an optimizer.
     """
+    found, metrics = runs.cells(swept), runs.metrics(swept)
     shown = found if every_rate else runs.tuned(found)
-    metrics = shown[0].metrics
-    columns = ["optimizer", "xi", "step size", *(NAMES[metric] for metric in metrics)]
+    columns = ["optimizer", "xi", "step size", *(runs.NAMES[metric] for metric in metrics)]
     lines = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
     for cell in shown:
         rates = [other.rate for other in found if (other.label, other.xi) == (cell.label, cell.xi)]

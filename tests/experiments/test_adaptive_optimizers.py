@@ -67,7 +67,7 @@ def sweep_of(losses, status="done"):
         rows.append({**method, methods.RATE: rate, methods.SEED: seed, "status": status, "curve": [
             {"step": step, "train_loss": value, "test_loss": 2 * value}
             for step, value in enumerate(values)]})
-    return Table(rows, (), {})
+    return Table(rows, (), {"analysis": {"num_products": 50}})
 
 
 class Key(dict):
@@ -80,14 +80,15 @@ class Key(dict):
 def test_numbers_are_medians_of_the_last_quarter_then_over_seeds():
     adam, nag = Key(methods.adam(0.9)), Key(methods.nag(0.99))
     jumping = [9.0] * 15 + [1.0, 7.0, 2.0, 3.0, 8.0]
-    found = runs.cells(sweep_of({
+    swept = sweep_of({
         (adam, 1e-3, 1): jumping, (adam, 1e-3, 0): [5.0] * 20, (adam, 1e-2, 0): [4.5] * 20,
-        (nag, 1e-3, 0): [1.0] * 20}))
+        (nag, 1e-3, 0): [1.0] * 20})
+    found = runs.cells(swept)
     assert [(cell.label, cell.rate, cell.xi) for cell in found] == [
         ("ADAM 0.9", 1e-3, 1e-8), ("ADAM 0.9", 1e-2, 1e-8), ("NAG 0.99", 1e-3, None)]
     assert found[0].late("train_loss") == [5.0, 3.0] and found[0].median("train_loss") == 4.0
     assert runs.best(found, "ADAM 0.9").rate == 1e-3
-    assert table_program.markdown(found) == [
+    assert table_program.markdown(swept) == [
         "| optimizer | xi | step size | training loss | test loss |", "|---|---|---|---|---|",
         "| ADAM 0.9 | 1e-08 | 0.001* | 4 | 8 |", "| NAG 0.99 |  | 0.001 | 1 | 2 |"]
     assert runs.cells(sweep_of({(nag, 1e-3, 0): [1.0]}, "diverged"))[0].median(
