@@ -123,7 +123,8 @@ def create_objective(num_examples: int, loss: str) -> Objective:
 
     def losses_of(weights, state, batch, is_training):
         del is_training
-        return losses(weights, state.inputs[batch], state.labels[batch], loss)
+        x, y = jnp.asarray(state.inputs), jnp.asarray(state.labels)  # on the host they are NumPy's
+        return losses(weights, x[batch], y[batch], loss)
 
     def examples(count: int | None) -> np.ndarray:
         return np.arange(min(count or num_examples, num_examples), dtype=np.int32)
