@@ -9,7 +9,7 @@ A version for laptops of table 1 of arXiv 1706.02379, whose text could not be re
 Expect: README.md has the errors. About a minute on two CPU cores.
 
     python -m nfnets_jax.sweep --config=experiments/quantized/digits.py --workdir=runs/quantized
-    python -m experiments.quantized.table --workdir=runs/quantized
+    python -m experiments.quantized.report table --workdir=runs/quantized
 """
 
 from experiments.quantized import methods

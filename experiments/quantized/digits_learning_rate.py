@@ -3,7 +3,9 @@
 Checks theorems 5 and 6 of arXiv 1706.02379, as recalled: the law to which stochastic rounding leads
     does not depend on the learning rate, which only sets the clock, so that weights flip equally
     often; BinaryConnect's loss falls. The problem is that of `digits.py` with 64 units, at constant
-    learning rates of 0.03 to 0.001 and 712 to 21,360 steps, three seeds each.
+    learning rates of 0.03 to 0.001 and 712 to 21,360 steps, three seeds each. At constant learning
+    rates losses fluctuate to the end: what counts is the mean of the second half of a run's curve,
+    of about 20 evaluations.
 Expect: README.md has the losses. About a minute on two CPU cores.
 
     python -m nfnets_jax.sweep --config=experiments/quantized/digits_learning_rate.py \\
@@ -30,5 +32,6 @@ def get_sweep():
     """The runs: method by learning rate with its number of steps, by seed."""
     return sweeps.product(
         {methods.METHOD: ("stochastic", "binary_connect")},
-        sweeps.zipped({"optimizer.learning_rate": STEPS, "num_steps": STEPS.values()}),
+        sweeps.zipped({"optimizer.learning_rate": STEPS, "num_steps": STEPS.values(),
+                       "evaluate_every": [steps // 20 for steps in STEPS.values()]}),
         {"seed": range(3)})

@@ -9,7 +9,7 @@ Variants: walks; one, a single walk of 10^6 steps, of which all count.
 Expect: README.md has the losses. Half a minute on two CPU cores; `one` takes minutes.
 
     python -m nfnets_jax.sweep --config=experiments/quantized/wells.py --workdir=runs/wells
-    python -m experiments.quantized.figure --workdir=runs/wells --output=wells.png
+    python -m experiments.quantized.report walks --workdir=runs/wells --output=wells.png
 """
 
 from nfnets_jax import sweeps
