@@ -15,7 +15,10 @@ Panels = Mapping[str, Sequence[str]]
 
 PANELS: Panels = {"loss": ["loss"], "squared error": ["squared_error"],
                   "test error": ["test_error"], "accuracy": ["accuracy"],
-                  "learning rate": ["learning_rate"]}
+                  "learning rate": ["learning_rate"], "gradient norm": ["gradient_norm"],
+                  "cosine of gradients": ["min_cosine", "median_cosine"],
+                  "smallest eigenvalue": ["lambda_min"], "largest eigenvalue": ["lambda_max"],
+                  "gradient noise scale": ["noise_scale"]}
 _MOST_COLUMNS = 4
 
 
