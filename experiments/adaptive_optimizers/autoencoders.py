@@ -49,14 +49,6 @@ def mnist(hidden_layers: int, width: int, image_size: int = 22, num_examples: in
     return config
 
 
-def with_curvature(config: config_dict.ConfigDict, num_products: int) -> config_dict.ConfigDict:
-    """The config with the norm of the gradient and the curvature measured at each evaluation."""
-    config.analysis.measures = ("curvature",)
-    config.analysis.every = config.evaluate_every
-    config.analysis.num_products = num_products
-    return config
-
-
 def _autoencoder(dataset, hidden_layers, width, num_steps):
     config = default_config("autoencoding")
     config.dataset.name = dataset
@@ -72,4 +64,8 @@ def _autoencoder(dataset, hidden_layers, width, num_steps):
     config.optimizer.learning_rate = 1e-3
     config.log_every = 100
     config.evaluate_every = config.checkpoint_every = num_steps // NUM_EVALUATIONS
+    # The norm of the gradient, over all training examples; two products say no more.
+    config.analysis.measures = ("curvature",)
+    config.analysis.every = config.evaluate_every
+    config.analysis.num_products = 2
     return config

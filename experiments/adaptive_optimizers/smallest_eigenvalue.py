@@ -24,11 +24,13 @@ def get_config(variant: str = "digits"):
     """The config of the runs."""
     if variant not in ("digits", "mnist"):
         raise ValueError(f"{variant!r}: use digits or mnist")
-    if variant == "mnist":
-        return autoencoders.with_curvature(autoencoders.mnist(1, 300), NUM_PRODUCTS)
-    config = autoencoders.digits(1, 100, num_examples=200, num_steps=900)
-    config.evaluate_every = 150
-    return autoencoders.with_curvature(config, NUM_PRODUCTS)
+    if variant == "digits":
+        config = autoencoders.digits(1, 100, num_examples=200, num_steps=900)
+        config.evaluate_every = config.analysis.every = 150
+    else:
+        config = autoencoders.mnist(1, 300)
+    config.analysis.num_products = NUM_PRODUCTS
+    return config
 
 
 def get_sweep(variant: str = "digits"):
