@@ -68,7 +68,7 @@ class Averages(NamedTuple):
       latent: float32 [walks, d], of the weights that make the steps: w_r of BinaryConnect, and
         otherwise the weights.
       latent_square: float32 scalar, of (latent - w*)^2.
-      visits: int32 [points of the grid], how often each was the nearest; empty if d > 1.
+      visits: int32 [points of the grid], how often each was the nearest; () if d > 1.
     """
 
     count: jax.Array
@@ -76,7 +76,7 @@ class Averages(NamedTuple):
     weights: jax.Array
     latent: jax.Array
     latent_square: jax.Array
-    visits: jax.Array
+    visits: jax.Array | tuple[()]
 
 
 class State(NamedTuple):
@@ -171,7 +171,7 @@ def create_task(
         weights = jnp.full((num_walks, dimensions), start, jnp.float32)
         opt_state = optimizer(hyper, first_step).init(weights)
         averages = Averages(first_step, zero, jnp.zeros_like(weights), jnp.zeros_like(weights),
-                            zero, jnp.zeros(num_points, jnp.int32))
+                            zero, jnp.zeros(num_points, jnp.int32) if num_points else ())
         if method != "none":
             weights = quantized.project(weights, grid)
         return State(first_step, weights, opt_state, averages, hyper)
@@ -211,7 +211,12 @@ def create_task(
         """
         del batch
         averages = state.averages
-        shares = averages.visits / jnp.maximum(averages.count * num_walks, 1)
+        shares = {}
+        if num_points:
+            points = grid.delta * (first + np.arange(num_points))
+            visited = averages.visits / jnp.maximum(averages.count * num_walks, 1)
+            shares = {f"{SHARE}{point:.6g}": share
+                      for point, share in zip(points, visited, strict=True)}
         return {
             "loss": jnp.mean(function.value(state.weights)),
             "mean_loss": averages.loss,
@@ -219,8 +224,7 @@ def create_task(
             "mean_weight": jnp.mean(averages.weights),
             "mean_latent": jnp.mean(averages.latent),
             "latent_square": averages.latent_square,
-            **{f"{SHARE}{point:.6g}": share for point, share in zip(
-                grid.delta * (first + np.arange(num_points)), shares, strict=True)},
+            **shares,
             "count": jnp.ones(()),
         }
 
