@@ -39,9 +39,8 @@ def create_optimizer(
       agc_eps: of adaptive gradient clipping.
       **switches: those of `OPTIMIZERS[name]`, nesterov or bias_terms.
     """
-    own = OPTIMIZERS[name]
-    numbers = {key: hyper[key] for key in own if not isinstance(own[key], bool)}
-    switches = {key: value for key, value in own.items() if isinstance(value, bool)} | switches
+    switches = _switches(name) | switches
+    numbers = {key: hyper[key] for key in OPTIMIZERS[name] if key not in switches}
     return regularized(
         _FACTORIES[name](learning_rate, **numbers, **switches),
         weight_decay=hyper["weight_decay"], agc_clipping=hyper.get("agc_clipping"),
@@ -50,8 +49,11 @@ def create_optimizer(
 
 def optimizer_of(fields: Mapping[str, Any]) -> Callable[..., optax.GradientTransformation]:
     """`(learning_rate, hyper) -> optimizer` of the checked fields `optimizer` of a config."""
-    switches = {key: fields[key] for key, default in OPTIMIZERS[fields["name"]].items()
-                if isinstance(default, bool)}
-    if "agc_eps" in fields:
-        switches["agc_eps"] = fields["agc_eps"]
-    return functools.partial(create_optimizer, name=fields["name"], **switches)
+    switches = {key: fields[key] for key in _switches(fields["name"])}
+    clipping = {key: fields[key] for key in ("agc_eps",) if key in fields}
+    return functools.partial(create_optimizer, name=fields["name"], **clipping, **switches)
+
+
+def _switches(name: str) -> dict[str, bool]:
+    return {key: default for key, default in OPTIMIZERS[name].items()
+            if isinstance(default, bool)}
