@@ -48,7 +48,7 @@ def draw(swept: table_lib.Table) -> Figure:
     shown = runs.tuned(runs.cells(swept))
     metrics = [metric for metric in runs.metrics(swept) if metric != "lambda_max"]
     has_xi = len({cell.xi for cell in shown if cell.label == shown[0].label}) > 1
-    figure = Figure(figsize=(4.2 * len(metrics), 3.6), layout="constrained")
+    figure = Figure(figsize=(3.6 * len(metrics), 3.8), layout="constrained")
     panels = np.atleast_1d(figure.subplots(1, len(metrics)))
     for axes, metric in zip(panels, metrics, strict=True):
         axes.set(title=runs.NAMES[metric], xlabel="step",
@@ -66,7 +66,8 @@ def draw(swept: table_lib.Table) -> Figure:
             axes.fill_between(steps, values.min(axis=0), values.max(axis=0), lw=0, alpha=0.15,
                               color=line.get_color())
         axes.grid(alpha=0.3)
-    panels[0].legend(frameon=False, fontsize=7)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4,
+                  frameon=False, fontsize=8)
     return figure
 
 

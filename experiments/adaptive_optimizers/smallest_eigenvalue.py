@@ -9,9 +9,8 @@ Variants
         --workdir=runs/eigenvalue
     python -m experiments.adaptive_optimizers.table --workdir=runs/eigenvalue
 
-The largest Ritz value of 150 steps of Lanczos bounds the smallest eigenvalue from above. These runs
-are in float32, whose rounding is seen in eigenvalues below about 1e-3; the claims of the study
-train in float64.
+The smallest Ritz value of 150 steps of Lanczos is a bound from above. These runs are in float32,
+whose rounding is seen in eigenvalues near 0; the claims of the study train in float64.
 """
 
 from experiments.adaptive_optimizers import autoencoders, methods
