@@ -95,7 +95,7 @@ def test_sweeps_of_the_size_of_the_paper(module, variant, runs, programs):
 
 def test_the_toy_problem_of_figure_1():
     plan = make_plan(toy_regression.get_config(), toy_regression.get_sweep())
-    assert [len(program.cells) for program in plan.programs] == [5, 5]
+    assert [len(program.cells) for program in plan.programs] == [10, 10]
     config = plan.cells[0].config
     assert (config["num_examples"], config["batch_size"], config["analysis"]["gradients"]) == (
         100, 1, "examples")
