@@ -44,8 +44,8 @@ def get_sweep(variant: str = "cifar10"):
     """The runs: optimizer and step size by seed."""
     if variant == "cifar10":
         return sweeps.product(methods.recalled_grids(), {methods.SEED: range(3)})
-    adam = (3e-4, 1e-3, 3e-3)
+    rates = (1e-3, 3e-3, 1e-2)
     return sweeps.product(
-        methods.tuned((methods.nag(0.9), (1e-2, 3e-2)), (methods.nag(0.99), (1e-3, 3e-3)),
-                      (methods.adam(0.9), adam), (methods.adam(0.99), adam)),
+        methods.tuned((methods.nag(0.9), (1e-2, 3e-2, 1e-1)), (methods.nag(0.99), rates),
+                      (methods.adam(0.9), rates), (methods.adam(0.99), rates)),
         {methods.SEED: (0, 1)})

@@ -23,7 +23,7 @@ from nfnets_jax.training.mesh import REPLICATED, make_mesh, map_over_devices
 @pytest.mark.parametrize("file, variant, programs, parameters", [
     ("full_batch", "digits", [16, 8, 8], 41_664), ("mini_batch", "digits", [16], 148_800),
     ("mini_batch", "digits,64", [16], 12_672), ("xi", "digits", [16, 16], 8_384),
-    ("smallest_eigenvalue", "digits", [1, 1, 2], 6_564), ("vgg9", "digits", [8, 12], None),
+    ("smallest_eigenvalue", "digits", [1, 1, 2], 6_564), ("vgg9", "digits", [12, 12], None),
     # Of the size of the paper.
     ("full_batch", "mnist", [30, 30, 30], 1_487_484), ("full_batch", "mnist,1x300", None, 145_984),
     ("input_size", "17", [30, 30, 30], 1_292_289), ("input_size", "12", None, 1_147_144),
