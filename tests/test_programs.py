@@ -54,7 +54,7 @@ def test_wrong_invocation_is_answered_in_words(name, tmp_path):
     assert not (tmp_path / "run" / "config.json").exists()
 
 
-@pytest.mark.parametrize("program", ["train", "evaluate", "report", "sweep"])
+@pytest.mark.parametrize("program", ["train", "evaluate", "report", "sweep", "analyze"])
 def test_help_suffices(program, tmp_path):
     _, output = run(tmp_path, "--help", program=program)
     assert f"python -m nfnets_jax.{program}" in output and "--workdir" in output
