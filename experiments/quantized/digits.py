@@ -40,7 +40,7 @@ def get_config(width: int = 32):
     config.label_smoothing = 0.0
 
     config.quantization.layers = "matrices"
-    config.quantization.log_layers = True
+    config.quantization.log_changes = True
 
     config.num_epochs = 120.0
     config.step_rounding = "per_epoch"

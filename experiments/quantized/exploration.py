@@ -15,7 +15,7 @@ from experiments.quantized import cifar, methods
 def get_config():
     """The config of the runs."""
     config = cifar.get_config("vgg_bc")
-    config.quantization.log_layers = True
+    config.quantization.log_changes = True
     config.evaluate_every = cifar.STEPS_PER_EPOCH
     return config
 

@@ -72,11 +72,12 @@ class RoundedState(NamedTuple):
 
     Attributes:
       inner_state: of the optimizer.
-      flips: float32 scalar, how often a quantized weight has changed so far, on average.
+      flips: float32 scalar, how often a quantized weight has changed so far, on average; () where
+        that is not counted.
     """
 
     inner_state: Any
-    flips: jax.Array
+    flips: jax.Array | tuple[()]
 
 
 def rounded(
@@ -84,6 +85,7 @@ def rounded(
     grid: Grid | BinaryGrid,
     rounding: str = "stochastic",
     mask: Mask = None,
+    count_flips: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
     """R and SR: the steps of an optimizer, after each of which the weights are rounded.
 
@@ -93,9 +95,10 @@ def rounded(
 
     Args:
       inner: the optimizer.
-      grid: the points; parameters in the mask that are on none are taken for the nearest.
+      grid: the points, on which the parameters in the mask have to begin.
       rounding: one of `ROUNDINGS`.
       mask: which parameters are quantized; `inner` updates the others as it would alone.
+      count_flips: whether the state counts how often weights change.
 
     Raises:
       ValueError: for another rounding, or a missing key.
@@ -104,17 +107,17 @@ def rounded(
     inner = optax.with_extra_args_support(inner)
 
     def init(params):
-        return RoundedState(inner.init(params), jnp.zeros(()))
+        return RoundedState(inner.init(params), jnp.zeros(()) if count_flips else ())
 
     def update(updates, state, params, *, key=None, **extra):
         updates, inner_state = inner.update(updates, state.inner_state, params, **extra)
         where = resolve_mask(mask, params)
-        before = _select(project(params, grid, where), where)
+        before = _select(params, where)
         moved = jax.tree.map(jnp.add, before, _select(updates, where))
         points = _round_tree(key, moved, grid, rounding)
-        steps = jax.tree.map(jnp.subtract, points, _select(params, where))
-        state = RoundedState(inner_state, state.flips + _share_changed(before, points))
-        return _merge(where, steps, updates), state
+        steps = jax.tree.map(jnp.subtract, points, before)
+        return _merge(where, steps, updates), RoundedState(
+            inner_state, _count_moved(state.flips, steps, grid))
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -126,12 +129,12 @@ class BinaryConnectState(NamedTuple):
       latent: w_r, a tree like the parameters, with an `optax.MaskedNode` for those outside the
         mask.
       inner_state: of the optimizer.
-      flips: float32 scalar, how often a w_b has changed so far, on average.
+      flips: as in `RoundedState`.
     """
 
     latent: Any
     inner_state: Any
-    flips: jax.Array
+    flips: jax.Array | tuple[()]
 
 
 def binary_connect(
@@ -140,6 +143,7 @@ def binary_connect(
     rounding: str = "deterministic",
     clip: float | None = None,
     mask: Mask = None,
+    count_flips: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
     """BC: steps are taken by weights in full precision, whose rounded copies the network sees.
 
@@ -156,6 +160,7 @@ def binary_connect(
       clip: w_r is kept in [-clip, clip]; None for the ends of the grid, beyond which it would grow
         without effect.
       mask: which parameters are quantized; `inner` updates the others as it would alone.
+      count_flips: whether the state counts how often weights change.
 
     Raises:
       ValueError: for another rounding, or a missing key.
@@ -166,7 +171,8 @@ def binary_connect(
 
     def init(params):
         latent = jax.tree.map(jnp.array, _select(params, resolve_mask(mask, params)))
-        return BinaryConnectState(latent, inner.init(params), jnp.zeros(()))
+        return BinaryConnectState(
+            latent, inner.init(params), jnp.zeros(()) if count_flips else ())
 
     def update(updates, state, params, *, key=None, **extra):
         where = resolve_mask(mask, params)
@@ -176,9 +182,8 @@ def binary_connect(
             lambda w, u: jnp.clip(w + u, lo, hi), state.latent, _select(updates, where))
         points = _round_tree(key, latent, grid, rounding)
         steps = jax.tree.map(jnp.subtract, points, _select(params, where))
-        before = _select(project(params, grid, where), where)
-        flips = state.flips + _share_changed(before, points)
-        return _merge(where, steps, updates), BinaryConnectState(latent, inner_state, flips)
+        return _merge(where, steps, updates), BinaryConnectState(
+            latent, inner_state, _count_moved(state.flips, steps, grid))
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -218,9 +223,13 @@ def _merge(mask, chosen, others):
     return jax.tree.map(lambda m, a, b: a if m else b, mask, chosen, others)
 
 
-def _share_changed(before, after):
-    changed = jax.tree.map(lambda a, b: jnp.sum(a != b), before, after)
-    return optax.tree.sum(changed) / optax.tree.size(before)
+def _count_moved(flips, steps, grid):
+    """Adds the share of weights that make a step; () where they are not counted."""
+    if isinstance(flips, tuple):
+        return ()
+    # Half a spacing: a grid without powers of two is missed by rounding errors.
+    moved = jax.tree.map(lambda x: jnp.sum(jnp.abs(x) > grid.spacing / 2), steps)
+    return flips + optax.tree.sum(moved) / optax.tree.size(steps)
 
 
 def _round_tree(key, tree, grid, rounding):

@@ -319,7 +319,7 @@ def create(config: dict[str, Any], process_index: int = 0, process_count: int = 
             config, preprocess, train_batches)},
         prepare=pretrained.preparation(config, _with_encoder),
         measure=None if quantize is None else quantization.create_measure(
-            quantize, lambda: initial_params(config), config["quantization"]["log_layers"]),
+            quantize, lambda: initial_params(config)),
         splits=inputs.splits(dataset),
         resident=None if dataset["random_resized_crop"] else data.resident_split(
             dataset["name"], split=dataset["train_split"], image_size=dataset["image_size"],

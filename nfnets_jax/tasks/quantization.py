@@ -33,7 +33,8 @@ FIELDS: Fields = {
     "rounding": text(None, quantized.ROUNDINGS),  # of BinaryConnect; deterministic by default
     # What BinaryConnect evaluates: w_b, the default, or the float weights behind them.
     "evaluate": text(None, ("quantized", "latent")),
-    "log_layers": boolean(False),  # the share of changed weights, layer by layer
+    # How often weights have changed, and the share that has, layer by layer.
+    "log_changes": boolean(False),
 }
 _OF_GRIDS = {"binary": ("scale",), "fixed_point": ("delta", "lower", "upper")}
 
@@ -44,10 +45,11 @@ class Quantization(NamedTuple):
     Attributes:
       wrap: optimizer -> one that keeps the weights on the grid; its `update` is given a key.
       start: `(key, params) -> params` that training begins with, after `wrap(...).init(params)`.
-      project: `params -> params`, on the grid where rounding errors of a sum have missed it.
+      project: `params -> params`, on the grid where the rounding errors of a step have missed it.
       evaluated: `(opt_state, params) -> params`.
       mask: `params -> tree` of bools, the quantized weights.
       grid: that they lie on.
+      log_changes: whether more is measured of how they change.
     """
 
     wrap: Callable[[optax.GradientTransformation], optax.GradientTransformationExtraArgs]
@@ -56,6 +58,7 @@ class Quantization(NamedTuple):
     evaluated: Callable[[optax.OptState, hk.Params], hk.Params]
     mask: Callable[[hk.Params], Any]
     grid: quantized.Grid | quantized.BinaryGrid
+    log_changes: bool
 
 
 def check(config: dict[str, Any]) -> None:
@@ -125,37 +128,38 @@ def create(fields: Mapping[str, Any]) -> Quantization | None:
     if method == "none":
         return None
     grid, mask = _grid(fields), functools.partial(_mask, fields)
+    shared = dict(mask=mask, count_flips=fields["log_changes"])
     project = functools.partial(quantized.project, grid=grid, mask=mask)
-    if method == "binary_connect":
-        return Quantization(
-            wrap=lambda inner: quantized.binary_connect(inner, grid, fields["rounding"], mask=mask),
-            start=lambda key, params: project(params),
-            project=project,
-            evaluated=(quantized.latent_params if fields["evaluate"] == "latent"
-                       else lambda opt_state, params: params),
-            mask=mask, grid=grid)
-    return Quantization(
-        wrap=lambda inner: quantized.rounded(inner, grid, method, mask=mask),
+    of_points = Quantization(
+        wrap=lambda inner: quantized.rounded(inner, grid, method, **shared),
         start=functools.partial(quantized.random_start, grid=grid, mask=mask),
-        project=project,
+        project=(lambda params: params) if grid.is_exact else project,
         evaluated=lambda opt_state, params: params,
-        mask=mask, grid=grid)
+        mask=mask, grid=grid, log_changes=fields["log_changes"])
+    if method != "binary_connect":
+        return of_points
+    of_latent = of_points._replace(
+        wrap=lambda inner: quantized.binary_connect(inner, grid, fields["rounding"], **shared),
+        start=lambda key, params: project(params))
+    if fields["evaluate"] == "latent":
+        return of_latent._replace(evaluated=quantized.latent_params)
+    return of_latent
 
 
 def create_measure(
-    quantization: Quantization, initial_params: Callable[[], hk.Params], log_layers: bool,
+    quantization: Quantization, initial_params: Callable[[], hk.Params],
 ) -> Callable[..., Measurement]:
     """The `Experiment.measure` of quantized training.
 
     Args:
       quantization: from `create`.
       initial_params: those that the run began with; called once.
-      log_layers: whether the share of changed weights is given for each layer, too.
 
     Returns:
       A function whose metrics are `changed_fraction`, the share of weights that differ from those
-      at the start, `flips_per_weight`, how often one has changed, and for BinaryConnect
-      `latent_distance`, the mean of |w_r - w_b|.
+      at the start, and for BinaryConnect `latent_distance`, the mean of |w_r - w_b|. With
+      `log_changes` there are `changed_fraction_MODULE` of each module and `flips_per_weight`, how
+      often a weight has changed.
     """
     start = functools.cache(lambda: _chosen(quantization, initial_params()))
 
@@ -163,14 +167,14 @@ def create_measure(
         del means, split, mesh
         now = _chosen(quantization, state.params)
         changed = {name: start()[name] != w for name, w in now.items()}
-        metrics = {"changed_fraction": _mean(changed),
-                   "flips_per_weight": float(optax.tree.get(state.opt_state, "flips"))}
+        metrics = {"changed_fraction": _mean(changed)}
         latent = optax.tree.get(state.opt_state, "latent")
         if latent is not None:
             latent = _chosen(quantization, quantized.latent_params(state.opt_state, state.params))
             metrics["latent_distance"] = _mean(
                 {name: np.abs(latent[name] - w) for name, w in now.items()})
-        if log_layers:
+        if quantization.log_changes:
+            metrics["flips_per_weight"] = float(optax.tree.get(state.opt_state, "flips"))
             metrics |= {f"changed_fraction_{name}": float(np.mean(x))
                         for name, x in changed.items()}
         return Measurement(metrics)

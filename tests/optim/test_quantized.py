@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from nfnets_jax.optim import quantized
-from nfnets_jax.optim.grids import round_with_bits
+from nfnets_jax.optim.grids import random_bits, round_with_bits
 from nfnets_jax.optim.quantized import BinaryGrid, Grid
 
 KEY = jax.random.key(7)
@@ -45,7 +45,7 @@ def test_binary_rounding_has_mean_w_within_its_range():
     np.testing.assert_allclose(points.var(0), s**2 - inside**2, atol=5 * s**2 / SAMPLES**0.5)
 
 
-def test_rounding_up_has_the_probability_of_32_bits():
+def test_rounding_up_has_the_probability_of_31_bits():
     share = np.array([2.0**-30, 2.0**-30, 0.75, 0.75, 0.0, 1 - 2.0**-24], np.float32)
     bits = np.array([3, 4, 3 * 2**30 - 1, 3 * 2**30, 0, 2**32 - 2**8 - 1], np.uint32)
     np.testing.assert_array_equal(round_with_bits(bits, share, Grid(1.0)), [1, 0, 1, 0, 0, 1])
@@ -53,6 +53,18 @@ def test_rounding_up_has_the_probability_of_32_bits():
     np.testing.assert_array_equal(
         round_with_bits(np.array([LAST, 0]), np.array([2.0, -2.0], np.float32), BinaryGrid(2.0)),
         [2, -2])
+
+
+def test_two_numbers_of_random_bits_share_a_word_with_its_halves_exchanged():
+    bits = np.asarray(random_bits(KEY, SAMPLES))
+    first, second = np.split(bits, 2)
+    np.testing.assert_array_equal(second, first << 16 | first >> 16)
+    ones = np.unpackbits(first.view(np.uint8)).reshape(-1, 32)
+    np.testing.assert_allclose(ones.mean(0), 0.5, atol=5 * 0.5 / (SAMPLES / 2) ** 0.5)
+    below = bits < np.uint32(0.3 * 2**32)
+    expected = 0.09 + 5 * np.array([-1, 1]) * 0.21 / (SAMPLES / 2) ** 0.5
+    assert expected[0] < np.mean(below[:SAMPLES // 2] & below[SAMPLES // 2:]) < expected[1]
+    np.testing.assert_array_equal(random_bits(KEY, 3), np.asarray(random_bits(KEY, 4))[:3])
 
 
 @pytest.mark.parametrize("delta", [1 / 8, 0.1, 0.3, 1e-3])
@@ -108,7 +120,7 @@ def run(optimizer, params, gradients=GRADIENTS, state=None):
 
 def test_binary_connect_steps_latent_weights_by_gradients_at_their_signs():
     optimizer = quantized.binary_connect(
-        optax.sgd(0.3, momentum=0.9), BinaryGrid(0.5), mask=MASK, clip=0.8)
+        optax.sgd(0.3, momentum=0.9), BinaryGrid(0.5), mask=MASK, clip=0.8, count_flips=True)
     history, state = run(optimizer, quantized.project(PARAMS, BinaryGrid(0.5), MASK))
     w, b = (PARAMS["conv"][name].astype(float) for name in ("w", "b"))
     trace, flips, before = [0.0, 0.0], 0, np.where(w >= 0, 0.5, -0.5)
@@ -135,7 +147,8 @@ def test_binary_connect_on_a_grid_as_fine_as_the_floats_is_the_inner_optimizer()
 
 def test_a_mask_is_a_partition_and_a_step_between_gradients_changes_nothing():
     grid, start = Grid(0.25), quantized.project(PARAMS, Grid(0.25), MASK)
-    masked, state = run(quantized.rounded(optax.sgd(0.1), grid, mask=MASK), start)
+    masked, state = run(quantized.rounded(
+        optax.sgd(0.1), grid, mask=MASK, count_flips=True), start)
     labels = {"conv": {"w": "quantized", "b": "float"}}
     split, _ = run(optax.partition({"quantized": quantized.rounded(optax.sgd(0.1), grid),
                                     "float": optax.sgd(0.1)}, labels), start)
@@ -174,7 +187,7 @@ def test_a_binary_weight_flips_with_half_its_relative_step():
     s = 0.5
     u = np.array([-0.004, -0.3, -1.5, 0.2], np.float32)
     w = jnp.full((SAMPLES, 4), s)
-    optimizer = quantized.rounded(optax.sgd(1.0), BinaryGrid(s))
+    optimizer = quantized.rounded(optax.sgd(1.0), BinaryGrid(s), count_flips=True)
     updates, state = optimizer.update(jnp.broadcast_to(-u, w.shape), optimizer.init(w), w, key=KEY)
     p = np.clip(-u / (2 * s), 0, 1)
     rate = np.mean(np.asarray(updates) == -2 * s, axis=0)
@@ -217,7 +230,7 @@ def test_rounding_freezes_adam_until_its_largest_step_reaches_the_threshold():
     history, _ = adam_spike(lambda inner: inner, [1.0])
     assert -np.diff(history).min() == pytest.approx(bound, rel=1e-3)
     history, flips = adam_spike(
-        lambda inner: quantized.rounded(inner, BinaryGrid(), "deterministic"),
+        lambda inner: quantized.rounded(inner, BinaryGrid(), "deterministic", count_flips=True),
         [0.01, 0.99 / bound, 1.01 / bound])
     assert list(np.all(history == 1, axis=1)) == list(flips == 0) == [True, True, False]
 
@@ -241,7 +254,7 @@ def test_r_and_sr_start_from_random_signs_or_an_unbiased_rounding():
     (lambda: quantized.rounded(optax.sgd(1.0), Grid(1.0), "nearest"),
      "rounding='nearest' is unknown; use deterministic or stochastic"),
     (lambda: quantized.rounded(optax.identity(), Grid(1.0)).update(
-        jnp.ones(2), quantized.RoundedState(optax.EmptyState(), 0.0), jnp.ones(2)),
+        jnp.ones(2), quantized.RoundedState(optax.EmptyState(), ()), jnp.ones(2)),
      "key=None: stochastic rounding draws at random"),
 ])
 def test_errors_say_what_to_do(make, message):

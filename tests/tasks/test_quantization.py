@@ -26,7 +26,7 @@ def make_config(devices=2, **fields):
     config.schedule.warmup_epochs = 0.0
     config.optimizer.name, config.optimizer.learning_rate = "adam", 0.05
     config.optimizer.weight_decay = 0.0
-    config.quantization = {"method": "stochastic", "layers": "matrices", "log_layers": True}
+    config.quantization = {"method": "stochastic", "layers": "matrices", "log_changes": True}
     config = config.to_dict()
     config["quantization"].update(fields)
     return config_lib.check_config(config, devices)
