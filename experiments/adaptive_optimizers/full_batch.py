@@ -33,7 +33,7 @@ def get_sweep(variant: str = "digits"):
             (methods.adam(0.95), (2e-3,)), (methods.adam(0.99), (1e-3, 2e-3, 5e-3))]
     nag = [(methods.nag(0.9), (5e-3, 1e-2)), (methods.nag(0.99), (1e-3, 2e-3))]
     rmsprop = [(methods.rmsprop(beta2), (1e-4, 3e-4)) for beta2 in (0.9, 0.99)]
-    return sweeps.product(methods.tuned(*adam, *nag, *rmsprop), {methods.SEED: (1, 2)})
+    return sweeps.product(methods.grid(*adam, *nag, *rmsprop), {methods.SEED: (1, 2)})
 
 
 def _sizes(variant: str) -> tuple[int, int]:

@@ -27,7 +27,7 @@ def adam(beta1: float, xi: float = 1e-8) -> dict[str, Any]:
     return {NAME: "adam", BETA1: beta1, BETA2: 0.999, XI: xi}
 
 
-def tuned(*grids: tuple[dict[str, Any], tuple[float, ...]]) -> list[dict[str, Any]]:
+def grid(*grids: tuple[dict[str, Any], tuple[float, ...]]) -> list[dict[str, Any]]:
     """The runs of some optimizers, each with its own step sizes."""
     return [run for method, rates in grids for run in sweeps.product([method], {RATE: rates})]
 
@@ -37,7 +37,7 @@ def recalled_grids() -> list[dict[str, Any]]:
 
     Where the best one is at an edge the grid is to be extended: `sweep --extend`.
     """
-    return tuned(
+    return grid(
         *((nag(momentum), (3e-3, 1e-3, 3e-4, 1e-4, 3e-5)) for momentum in (0.9, 0.99)),
         *((method, (3e-4, 1e-4, 3e-5, 1e-5, 3e-6)) for method in (
             rmsprop(0.9), rmsprop(0.99), adam(0.9), adam(0.99))))

@@ -33,7 +33,7 @@ def get_sweep(variant: str = "digits"):
     if dataset == "mnist":
         return sweeps.product(methods.recalled_grids(), {methods.SEED: range(3)})
     rates = (2.5e-4, 5e-4, 1e-3, 2e-3)
-    return sweeps.product(methods.tuned((methods.adam(0.9), rates), (methods.adam(0.99), rates)),
+    return sweeps.product(methods.grid((methods.adam(0.9), rates), (methods.adam(0.99), rates)),
                           {methods.SEED: (1, 2)})
 
 

@@ -83,10 +83,10 @@ def metrics(table: table_lib.Table) -> list[str]:
     return [name for name in NAMES if name in names]
 
 
-def best(found: Iterable[Cell], label: str, metric: str = "train_loss") -> Cell:
-    """The cell of an optimizer with the smallest median of a metric."""
+def best(found: Iterable[Cell], label: str) -> Cell:
+    """The cell of an optimizer with the smallest training loss."""
     return min((cell for cell in found if cell.label == label),
-               key=lambda cell: cell.median(metric))
+               key=lambda cell: cell.median("train_loss"))
 
 
 def tuned(found: Iterable[Cell]) -> list[Cell]:

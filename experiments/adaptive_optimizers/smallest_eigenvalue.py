@@ -37,4 +37,4 @@ def get_sweep(variant: str = "digits"):
     del variant
     grids = [(methods.nag(0.9), (5e-3,)), (methods.rmsprop(0.9), (3e-4,)),
              (methods.adam(0.9), (1e-3,)), (methods.adam(0.99), (1e-3,))]
-    return sweeps.product(methods.tuned(*grids), {methods.SEED: (0,)})
+    return sweeps.product(methods.grid(*grids), {methods.SEED: (0,)})

@@ -46,6 +46,6 @@ def get_sweep(variant: str = "cifar10"):
         return sweeps.product(methods.recalled_grids(), {methods.SEED: range(3)})
     rates = (1e-3, 3e-3, 1e-2)
     return sweeps.product(
-        methods.tuned((methods.nag(0.9), (1e-2, 3e-2, 1e-1)), (methods.nag(0.99), rates),
+        methods.grid((methods.nag(0.9), (1e-2, 3e-2, 1e-1)), (methods.nag(0.99), rates),
                       (methods.adam(0.9), rates), (methods.adam(0.99), rates)),
         {methods.SEED: (0, 1)})

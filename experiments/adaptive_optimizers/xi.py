@@ -33,4 +33,4 @@ def get_sweep(variant: str = "digits"):
                      else ((3e-4, 1e-3), (3e-5, 1e-4)))
     grids = [(methods.adam(0.9, xi), adam) for xi in XIS]
     grids += [(methods.rmsprop(0.9, xi), rmsprop) for xi in XIS]
-    return sweeps.product(methods.tuned(*grids), {methods.SEED: (1, 2)})
+    return sweeps.product(methods.grid(*grids), {methods.SEED: (1, 2)})

@@ -113,7 +113,7 @@ def test_the_float64_track_is_nag_in_numpy(monkeypatch):
         images, (len(images), -1)).astype(jnp.float64) / 255)
     config = autoencoders.digits(1, 5, num_examples=16, num_steps=4)
     config.evaluate_every = 2
-    run = methods.tuned((methods.nag(0.9), (5e-3,)))[0]
+    run = methods.grid((methods.nag(0.9), (5e-3,)))[0]
     track = eigenvalue_track.follow(config, run, num_products=8)
     checked = config_lib.check_config(config, 1)
     experiment = tasks.create(checked)
