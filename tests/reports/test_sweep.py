@@ -5,7 +5,6 @@ import math
 import re
 import shutil
 import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from nfnets_jax.analysis import scoring
 from nfnets_jax.reports import sweep, sweep_tables
 from nfnets_jax.sweeps.table import Table
 from tests.reports import sweeps
+from tests.training import programs
 
 CHROMIUM = shutil.which("chromium")
 
@@ -273,19 +273,19 @@ def sweep_folder(tmp_path):
 
 
 def report_program(*flags):
-    return subprocess.run([sys.executable, "-m", "nfnets_jax.report", "sweep", *flags],
-                          capture_output=True, text=True, timeout=120)
+    return programs.finish(programs.Program("report", ["sweep", *flags]))
 
 
 def test_the_program_prints_the_optima_and_writes_the_page(sweep_folder):
-    done = report_program(f"--workdir={sweep_folder}", "--best_k=2", "--select_on=train_loss")
-    assert done.returncode == 0, done.stderr
-    lines = [line.split() for line in done.stdout.splitlines()]
+    status, output = report_program(
+        f"--workdir={sweep_folder}", "--best_k=2", "--select_on=train_loss")
+    assert status == 0, output
+    lines = [line.split() for line in output.splitlines()]
     # The made-up training loss falls with the learning rate; one run of the last cell is missing.
     assert [line[:2] for line in lines if line[:1] in (["64"], ["256"])] == [["64", "4"],
                                                                            ["256", "4"]]
     assert lines[-1] == ["wrote", str(sweep_folder / "report" / "index.html")]
-    assert "1 missing" in done.stdout
+    assert "1 missing" in output
     assert "Selected on the test set" not in (sweep_folder / "report" / "index.html").read_text()
 
 
@@ -296,9 +296,8 @@ def test_the_program_prints_the_optima_and_writes_the_page(sweep_folder):
     (["--workdir=nowhere"], "error: --workdir=nowhere: holds no sweep"),
 ])
 def test_the_program_answers_wrong_flags_in_words(sweep_folder, flags, message):
-    done = report_program(f"--workdir={sweep_folder}", *flags)
-    assert done.returncode == 2
-    assert done.stderr.startswith(message)
+    status, output = report_program(f"--workdir={sweep_folder}", *flags)
+    assert status == 2 and output.startswith(message), output
 
 
 def test_a_sweep_that_has_hardly_begun_has_a_page_too(tmp_path):

@@ -1,9 +1,16 @@
-"""Starting the real programs, for tests that interrupt them."""
+"""Starting the real programs, for tests that interrupt them.
 
+They are forked from a process that has imported what they import, and run from there as
+`python -m` runs them: importing takes two seconds, and tests start a hundred programs.
+"""
+
+import atexit
+import multiprocessing
 import os
+import runpy
 import socket
-import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -17,13 +24,63 @@ from nfnets_jax.training.checkpoints import Checkpoints
 
 ROOT = Path(__file__).parents[2]
 CONFIG = "tests/tiny_config.py"
+_PROCESSES = multiprocessing.get_context("forkserver")
+_PROCESSES.set_forkserver_preload([
+    __name__, "nfnets_jax.tasks.classification", "nfnets_jax.sweeps.worker",
+    "nfnets_jax.weights", "matplotlib.pyplot", "tensorboardX"])
 
 
-def command(directory, *arguments, config=CONFIG, program="train"):
-    """The command line of a program on a working directory."""
-    source = [f"--config={config}"] if program == "train" and config else []
-    return [sys.executable, "-m", f"nfnets_jax.{program}", *source, f"--workdir={directory}",
-            *map(str, arguments)]
+class Program:
+    """The running program `python -m nfnets_jax.NAME ARGUMENTS...`, much as `Popen` has it."""
+
+    def __init__(self, name, arguments, devices=1):
+        self._output = tempfile.TemporaryFile()
+        self._process = _PROCESSES.Process(target=_execute, args=(
+            f"nfnets_jax.{name}", [str(a) for a in arguments], environment(devices),
+            f"/proc/{os.getpid()}/fd/{self._output.fileno()}"))
+        self._process.start()
+
+    def poll(self):
+        """The exit status, minus the signal that ended it; None while it runs."""
+        return self._process.exitcode
+
+    def send_signal(self, number):
+        os.kill(self._process.pid, number)
+
+    def kill(self):
+        self._process.kill()
+
+    def finish(self, timeout):
+        """Waits for its end, or ends it; returns exit status and output."""
+        self._process.join(timeout)
+        self.kill()
+        self._output.seek(0)
+        output = self._output.read().decode()
+        if self.poll() is None:
+            raise TimeoutError(f"not at its end after {timeout} s: {output}")
+        return self.poll(), output
+
+
+@atexit.register
+def _kill_what_failed_tests_left():
+    for process in multiprocessing.active_children():
+        process.kill()
+
+
+def _execute(module, arguments, environment, output):
+    """What a forked process does: becomes the program."""
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(ROOT)
+    file = os.open(output, os.O_WRONLY | os.O_APPEND)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    sys.stdout.reconfigure(write_through=True)
+    sys.argv = [module, *arguments]
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    finally:
+        atexit._run_exitfuncs()  # which multiprocessing leaves out
 
 
 def environment(devices=1):
@@ -32,20 +89,15 @@ def environment(devices=1):
                          "PYTHONUNBUFFERED": "1"}
 
 
-def start(directory, *arguments, devices=1, **options):
-    """Starts a program; its output is collected by `communicate`."""
-    return subprocess.Popen(
-        command(directory, *arguments, **options), cwd=ROOT, env=environment(devices), text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+def start(directory, *arguments, devices=1, config=CONFIG, program="train"):
+    """Starts a program on a working directory; `finish` returns its output."""
+    source = [f"--config={config}"] if program == "train" and config else []
+    return Program(program, [*source, f"--workdir={directory}", *arguments], devices)
 
 
 def finish(process, timeout=240):
     """Waits for a program; returns its exit status and output."""
-    try:
-        output, _ = process.communicate(timeout=timeout)
-    finally:
-        process.kill()
-    return process.returncode, output
+    return process.finish(timeout)
 
 
 def run(directory, *arguments, **options):
