@@ -12,13 +12,13 @@ from nfnets_jax.nets import conv as conv_lib
 from nfnets_jax.nets.conv import conv, max_pool
 
 
-@pytest.mark.parametrize("groups, channels, outputs", [(2, 8, 6), (3, 9, 12), (16, 32, 16)])
-@pytest.mark.parametrize("size", [(7, 8), (5, 5)])
+@pytest.mark.parametrize("groups, channels, outputs, size", [
+    (2, 8, 6, (7, 8)), (3, 9, 12, (5, 5)), (16, 32, 16, (6, 7))])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("kernel_size", [1, 3])
 @pytest.mark.parametrize("padding", ["SAME", "VALID", ((1, 1), (1, 1))])
-def test_grouped_convolutions_are_xlas(groups, channels, outputs, size, stride, kernel_size,
-                                       padding):
+def test_grouped_convolutions_are_xlas(
+        groups, channels, outputs, size, stride, kernel_size, padding):
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.normal(size=(2, *size, channels)), jnp.float32)
     w = jnp.asarray(
