@@ -14,7 +14,8 @@ from nfnets_jax.analysis import per_example
 from nfnets_jax.analysis.per_example import Layer, Losses, at_least_float32
 from nfnets_jax.training.mesh import DATA, REPLICATED, SHARDED, sharding
 
-_ROW_BLOCKS = 8  # of a matrix whose lower triangle is left out
+_BLOCK = 256  # rows of the blocks on the diagonal, of which both triangles are computed
+_COLUMNS = 1024  # of gradients that are multiplied at a time, so that they stay in a CPU's cache
 _PIECE = 2**28  # bytes of the gradients that are multiplied at a time
 
 
@@ -229,7 +230,17 @@ def _of_gradients(rows, axis):
     if axis is not None:
         rows = jnp.pad(rows, ((0, 0), (0, -rows.shape[1] % jax.lax.axis_size(axis))))
         rows = jax.lax.all_to_all(rows, axis, split_axis=1, concat_axis=0, tiled=True)
-    return _upper(len(rows), lambda i: _multiply(rows[i], rows[i.start:]))
+    count, size = rows.shape
+
+    def multiply(columns):
+        return _upper(0, count, lambda i, j: _multiply(columns[i], columns[j]))
+
+    whole = size // _COLUMNS
+    total = multiply(rows[:, whole * _COLUMNS:])
+    if whole:
+        total = jax.lax.fori_loop(0, whole, lambda k, total: total + multiply(
+            jax.lax.dynamic_slice_in_dim(rows, k * _COLUMNS, _COLUMNS, 1)), total)
+    return total
 
 
 def _of_positions(layer, inputs, outputs_grad, axis):
@@ -246,7 +257,7 @@ def _of_positions(layer, inputs, outputs_grad, axis):
         return jnp.sum(products.reshape(-1, positions, len(columns[0]), positions), (1, 3))
 
     if axis is None:
-        return _upper(len(h), lambda i: multiply((h[i], a[i]), (h[i.start:], a[i.start:])))
+        return _upper(0, len(h), lambda i, j: multiply((h[i], a[i]), (h[j], a[j])))
     every = jax.lax.all_gather((h, a), axis, tiled=True)
     total = len(every[0])
     return jax.lax.dynamic_update_slice_in_dim(
@@ -288,17 +299,19 @@ def _finish(result, *, devices):
     return upper + jnp.triu(upper, 1).T
 
 
-def _upper(count, rows_from):
-    """A matrix [count, count] that is right on and above the diagonal.
+def _upper(start, stop, multiply):
+    """A symmetric matrix, right on and above the diagonal.
 
     Args:
-      count: rows.
-      rows_from: `slice -> [n, count - start]`, some rows from their diagonal block on.
+      start, stop: first row, and the one after the last.
+      multiply: (rows, columns) as slices -> that block.
     """
-    size = -(-count // _ROW_BLOCKS)
-    return jnp.concatenate([
-        jnp.pad(rows_from(slice(start, min(start + size, count))), ((0, 0), (start, 0)))
-        for start in range(0, count, size)])
+    if stop - start <= _BLOCK:
+        return multiply(slice(start, stop), slice(start, stop))
+    middle = (start + stop) // 2
+    right = multiply(slice(start, middle), slice(middle, stop))
+    return jnp.block([[_upper(start, middle, multiply), right],
+                      [jnp.zeros_like(right.T), _upper(middle, stop, multiply)]])
 
 
 def _multiply(rows, columns):

@@ -6,6 +6,7 @@ batch, so that gradients can be made from them a few at a time, or not at all.
 """
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from nfnets_jax.nets.conv import Conv2D, symmetric_padding
 from nfnets_jax.nets.weight_standardization import WSConv2D, standardize
 
 EXAMPLES_AT_A_TIME = 8  # whose gradients are made out of factors
-_SMALL = 2**20  # elements of all gradients of a layer below which its short form is not worth it
+_SMALL = 2**26  # multiply-adds of a layer's gradients that do not make up for longer compilation
 
 # (params, batch) -> the loss of each example [N]; batch is a tree of arrays with the leading axis N
 Losses = Callable[[Any, Any], jax.Array]
@@ -66,9 +67,9 @@ def find_layers(losses: Losses, params: Any, batch: Any) -> tuple[Layer, ...]:
     """The layers of a Haiku network whose gradients have a short form, in the order of their calls.
 
     These are `hk.Linear`, `hk.Conv2D` and those of this library. A parameter that is used twice, or
-    inside of a loop, or changed before it reaches its layer, is of none of them; nor is one of so
-    few elements, times N, that the short form would take longer to compile than it saves. Nothing
-    is computed. A function without Haiku has no layers.
+    inside of a loop, or changed before it reaches its layer, is of none of them; nor is one of a
+    layer so small that the short form would take longer to compile than it saves. Nothing is
+    computed. A function without Haiku has no layers.
 
     Raises:
       ValueError: unless the losses of a batch of one example are an array [1].
@@ -97,7 +98,7 @@ def find_layers(losses: Losses, params: Any, batch: Any) -> tuple[Layer, ...]:
     return tuple(
         layer for _, layer in calls if layer is not None
         and all(uses.count(i) == 1 and not used_elsewhere[i] for i in layer.leaves)
-        and count * sum(leaves[i].size for i in layer.leaves) > _SMALL)
+        and count * math.prod(layer.outputs_shape[:2]) * leaves[layer.kernel].size > _SMALL)
 
 
 def backward(
@@ -114,8 +115,8 @@ def backward(
       leaves: places of parameters that belong to none of them.
 
     Returns:
-      factors: for each layer its input [B, H, W, C] and the gradient of its output
-        [B, H_out, W_out, C_out].
+      factors: for each layer its input [B, C, H, W], in the order in which products are fast, and
+        the gradient of its output [B, H_out, W_out, C_out].
       gradients: for each of `leaves` its gradient [B, ...].
     """
     values, treedef = jax.tree.flatten(params)
@@ -132,7 +133,7 @@ def backward(
             index = by_kernel.get(used[0]) if call else None
             if index is None:
                 return outputs
-            inputs_of[index] = inputs.reshape(layers[index].inputs_shape)
+            inputs_of[index] = inputs.reshape(layers[index].inputs_shape).transpose(2, 0, 1)
             return outputs + taps[index]
 
         with _calls_of_layers(current, constants.__contains__, on_call):
@@ -172,7 +173,7 @@ def patches(layer: Layer, inputs: jax.Array) -> jax.Array:
     """What one example's output is made of at each position: [positions, kh kw C], no groups."""
     windows = [_window(layer, inputs, i, j) for i in range(layer.kernel_shape[0])
                for j in range(layer.kernel_shape[1])]
-    return jnp.concatenate(windows, -1)
+    return jnp.concatenate(windows).T
 
 
 def offset_gradient(
@@ -183,7 +184,7 @@ def offset_gradient(
 
     Args:
       layer: see `Layer`.
-      inputs: [H, W, C].
+      inputs: [C, H, W].
       outputs_grad: [H_out, W_out, C_out].
       offset: place in the kernel's kh kw.
       start: first output of each group.
@@ -191,11 +192,12 @@ def offset_gradient(
     """
     window = _window(layer, inputs, offset // layer.kernel_shape[1],
                      offset % layer.kernel_shape[1])
-    window = window.reshape(len(window), layer.groups, -1)
-    grads = outputs_grad.reshape(len(window), layer.groups, -1)
+    positions = window.shape[1]
+    window = window.reshape(layer.groups, -1, positions)
+    grads = outputs_grad.reshape(positions, layer.groups, -1)
     if columns is not None:
         grads = jax.lax.dynamic_slice_in_dim(grads, start, columns, 2)
-    product = jnp.einsum("tgc,tgo->cgo", window, grads, precision=jax.lax.Precision.HIGHEST,
+    product = jnp.einsum("gct,tgo->cgo", window, grads, precision=jax.lax.Precision.HIGHEST,
                          preferred_element_type=at_least_float32(window.dtype))
     return product.reshape(len(product), -1)
 
@@ -258,12 +260,11 @@ def at_least_float32(dtype: Any) -> Any:
 
 
 def _window(layer, inputs, i, j):
-    """What the kernel's element (i, j) is multiplied with at each position: [positions, C]."""
-    height, width, _ = layer.outputs_shape
-    padded = jnp.pad(inputs, (*layer.pads, (0, 0)))
-    size = [(n - 1) * s + 1 for n, s in zip((height, width), layer.stride, strict=True)]
-    window = jax.lax.dynamic_slice(padded, (i, j, 0), (*size, inputs.shape[-1]))
-    return window[::layer.stride[0], ::layer.stride[1]].reshape(height * width, -1)
+    """What the kernel's element (i, j) is multiplied with at each position: [C, positions]."""
+    size = [(n - 1) * s + 1 for n, s in zip(layer.outputs_shape, layer.stride, strict=False)]
+    padded = jnp.pad(inputs, ((0, 0), *layer.pads))
+    window = jax.lax.dynamic_slice(padded, (0, i, j), (len(inputs), *size))
+    return window[:, ::layer.stride[0], ::layer.stride[1]].reshape(len(inputs), -1)
 
 
 @contextlib.contextmanager
