@@ -5,6 +5,7 @@
     python -m nfnets_jax.report curves --workdir=runs/digits --output=curves.png
     python -m nfnets_jax.report sweep --workdir=runs/batch_sizes --best_k=8 --select_on=valid
     python -m nfnets_jax.report quantized --workdir=runs/binary --output=weights.npz
+    python -m nfnets_jax.report gradient_confusion --workdir=runs/widths
 
     signal_propagation    the three metrics of arXiv 2101.08692 for the config's network at
                           initialisation, block by block, beside the analytic prediction
@@ -15,6 +16,9 @@
     quantized             the last checkpoint of a run with quantized weights, their bits packed
                           (`analysis.bits.load` reads the file); prints what each layer takes, and
                           the share of its weights that training has changed
+    gradient_confusion    the cosines between gradients that `analysis.measures` found: of a sweep
+                          a table of its networks, their training loss, the density of the cosines
+                          and their minimum over depth or width; of a run the density at each step
 
     --config=FILE.py[:VARIANT], --config.FIELD=VALUE    as for nfnets_jax.train
     --images=data|noise   what is fed to the network: the training set, or N(0, 1) noise, which
@@ -23,6 +27,7 @@
                           of a sweep: a folder, or the page in it, ending in .html; default:
                           WORKDIR/report/index.html
                           of quantized weights: .npz; default: WORKDIR/quantized.npz
+                          of gradient confusion: a folder; default: WORKDIR/gradient_confusion
     --best_k=K            a learning rate of a sweep is scored by the mean of its best K seeds;
                           default: of all
     --select_on=test|valid|train_loss|METRIC    what it is scored by; test and valid stand for
@@ -49,7 +54,8 @@ _SELECT_ON = flags.DEFINE_string(
 def main(argv: list[str]) -> None:
     """Runs the program; the arguments are above."""
     reports = {"signal_propagation": _signal_propagation, "curves": _curves}
-    writers = {"sweep": _sweep, "quantized": _quantized}
+    writers = {"sweep": _sweep, "quantized": _quantized,
+               "gradient_confusion": _gradient_confusion}
     if len(argv) != 2 or argv[1] not in [*reports, *writers]:
         command_line.fail(f"name one report: {', '.join([*reports, *writers])}; see --help")
     if argv[1] in writers:
@@ -158,6 +164,36 @@ def _quantized() -> None:
     except ValueError as error:
         command_line.fail(f"--workdir={directory}: {error}")
     print(f"wrote {output}, {output.stat().st_size} bytes")
+
+
+def _gradient_confusion() -> None:
+    command_line.require(workdir=_WORKDIR.value)
+    import numpy as np
+
+    from nfnets_jax.reports import confusion_of_sweep, gradient_confusion, sweep_tables
+    from nfnets_jax.training import workdir
+
+    directory = workdir.expand(_WORKDIR.value)
+    output = workdir.expand(_OUTPUT.value) if _OUTPUT.value else directory / "gradient_confusion"
+    if (directory / "sweep.json").exists():
+        try:
+            networks = confusion_of_sweep.collect(directory)
+        except ValueError as error:
+            command_line.fail(f"--workdir={directory}: {error}")
+        print(sweep_tables.align(confusion_of_sweep.rows(networks)))
+        pictures = confusion_of_sweep.draw(networks, output)
+    else:
+        files = sorted((directory / "analysis").glob("step_*.npz"),
+                       key=lambda file: int(file.stem.removeprefix("step_")))
+        cosines = {file.stem.replace("_", " "): arrays["cosines"] for file in files
+                   if "cosines" in (arrays := np.load(file))}
+        if not cosines:
+            command_line.fail(f"--workdir={directory}: gradient confusion was not measured; train "
+                              "with --config.analysis.measures=\"('gradient_confusion',)\", or "
+                              "measure checkpoints with nfnets_jax.analyze")
+        pictures = [output / "cosines.png"]
+        gradient_confusion.plot_cosines(cosines, pictures[0])
+    print("drew " + ", ".join(map(str, pictures)))
 
 
 if __name__ == "__main__":
