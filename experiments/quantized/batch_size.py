@@ -17,6 +17,7 @@ from nfnets_jax import sweeps
 def get_config():
     """The config of the runs."""
     config = cifar.get_config("resnet56")
+    config.quantization.log_changes = True
     config.evaluate_every = 5 * cifar.STEPS_PER_EPOCH
     return config
 

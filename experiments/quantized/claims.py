@@ -190,8 +190,8 @@ def clock(table: Table) -> Iterator[Claim]:
     yield Claim("digits, SR, learning rate 0.01, 0.003, 0.001: flips of a weight",
                 "equal within 10%", _join(of_sr), max(of_sr) <= 1.1 * min(of_sr))
     of_sr = [changed["stochastic", rate] for rate in rates]
-    yield Claim("its share of weights that differ from the start", "equal within 0.03",
-                _join(of_sr), max(of_sr) - min(of_sr) <= 0.03)
+    yield Claim("its share of weights that differ from the start", "equal within 0.05",
+                _join(of_sr), max(of_sr) - min(of_sr) <= 0.05)
     for method, name in (("binary_connect", "BC"), ("stochastic", "SR")):
         fall = loss[method, 0.01] / loss[method, 0.001]
         of_all = _join(loss[method, rate] for rate in rates)
@@ -213,7 +213,7 @@ def batches(table: Table) -> Iterator[Claim]:
     layers = np.array([_layers(rows) for rows in found.values()])
     spread = np.ptp(layers, axis=0)
     yield Claim("its share of weights that differ from the start, spread over the batch sizes, "
-                "each layer", "within 0.04", _join(spread), bool(spread.max() <= 0.04))
+                "each layer", "within 0.06", _join(spread), bool(spread.max() <= 0.06))
 
 
 def _layers(rows: Sequence[Mapping]) -> list[float]:
