@@ -4,6 +4,7 @@ A network's learning rate is the one with the lowest training loss, mean of the 
 1904.06963; its cosines are those of the last analysis, in the density all seeds together.
 """
 
+import itertools
 import os
 import re
 from collections.abc import Mapping
@@ -64,7 +65,7 @@ def collect(workdir: str | os.PathLike) -> list[Network]:
             np.array([row[metric] for row in rows]),
             np.array([curve[-1]["min_cosine"] for curve in curves]),
             np.array([curve[-1]["cosines"] for curve in curves]), curves))
-    return _without_constants(networks)
+    return _tell_apart(networks)
 
 
 def describe(base: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,7 +87,7 @@ def describe(base: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, An
         widths = own.pop("widths")
         own = {"depth": len(widths), "width": max(widths), **own}
     if "num_blocks" in own:
-        own["depth"] = own.pop("num_blocks")
+        own = {"depth": own.pop("num_blocks"), **own}
     return {**({"network": name} if name else {}), **own, **features}
 
 
@@ -119,14 +120,15 @@ def draw(networks: list[Network], directory: str | os.PathLike) -> list[Path]:
     gradient_confusion.plot_cosines(
         {label: network.cosines.ravel() for label, network in zip(labels, networks, strict=True)},
         cosines)
-    axis = next((name for name in AXES if name in networks[0].features), None)
+    axis = next((name for name in AXES if all(
+        sweep_tables.is_number(network.features.get(name)) for network in networks)), None)
     if axis is None:
         return [loss, cosines]
     lines: dict[str, dict[int, np.ndarray]] = {}
     for network in networks:
         others = {name: value for name, value in network.features.items() if name != axis}
         lines.setdefault(_label(others), {})[network.features[axis]] = network.minimum
-    gradient_confusion.plot_minimum(lines, minimum, axis)
+    gradient_confusion.plot_minimum(lines, minimum, axis.replace("_", " "))
     return [loss, cosines, minimum]
 
 
@@ -134,10 +136,11 @@ def _plot_losses(networks: Mapping[str, Network], path: Path) -> None:
     figure = Figure(figsize=(4.8, 3.6), layout="constrained")
     axes = figure.subplots()
     for label, network in networks.items():
-        points = [[(point["step"], point["running_loss"]) for point in curve
-                   if point.get("running_loss") is not None] for curve in network.curves]
-        steps, losses = np.mean(points, axis=0).T
-        axes.plot(steps, losses, label=label)
+        losses: dict[int, list[float]] = {}
+        for point in itertools.chain(*network.curves):
+            if point.get("running_loss") is not None:
+                losses.setdefault(point["step"], []).append(point["running_loss"])
+        axes.plot(list(losses), [np.mean(seeds) for seeds in losses.values()], label=label)
     axes.set(xlabel="step", ylabel="training loss", yscale="log")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, fontsize=8)
@@ -145,8 +148,9 @@ def _plot_losses(networks: Mapping[str, Network], path: Path) -> None:
 
 
 def _label(features: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name.replace('_', ' ')} {sweep_tables.format_value(value)}"
-                     for name, value in features.items() if value is not None) or "all"
+    parts = [f"{name.replace('_', ' ')} {sweep_tables.format_value(value)}"
+             for name, value in features.items() if value is not None]
+    return ", ".join(parts) or "mean and deviation of the seeds"
 
 
 def _with_std(values: np.ndarray) -> str:
@@ -154,8 +158,12 @@ def _with_std(values: np.ndarray) -> str:
     return f"{mean} ± {np.std(values, ddof=1):.2g}" if len(values) > 1 else mean
 
 
-def _without_constants(networks: list[Network]) -> list[Network]:
-    varied = [name for name in dict.fromkeys(n for net in networks for n in net.features)
-              if len({repr(net.features.get(name)) for net in networks}) > 1]
-    return [net._replace(features={name: net.features.get(name) for name in varied})
-            for net in networks]
+def _tell_apart(networks: list[Network]) -> list[Network]:
+    """Leaves the features that tell networks apart which those before them do not."""
+    kept, different = [], 1
+    for name in dict.fromkeys(name for network in networks for name in network.features):
+        found = {repr([network.features.get(n) for n in (*kept, name)]) for network in networks}
+        if len(found) > different:
+            kept, different = [*kept, name], len(found)
+    return [network._replace(features={name: network.features.get(name) for name in kept})
+            for network in networks]
