@@ -10,7 +10,7 @@ def test_bandwidth_is_scotts():
     width = np.std(values, ddof=1) * 50**-0.2
     kernels = np.exp(-0.5 * ((points[:, None] - values) / width) ** 2)
     expected = np.mean(kernels, 1) / (width * np.sqrt(2 * np.pi))
-    np.testing.assert_allclose(densities, expected, atol=1e-12)
+    np.testing.assert_allclose(densities, expected, atol=1e-8)
 
 
 def test_density_stays_within_the_range_of_cosines():
