@@ -41,6 +41,7 @@ def main(argv: list[str]) -> None:
     from nfnets_jax import config as config_lib
     from nfnets_jax import tasks
     from nfnets_jax.analysis import diagnostics
+    from nfnets_jax.reports import findings
     from nfnets_jax.training import checkpoints as checkpoints_lib
     from nfnets_jax.training import compilation, loop, workdir
     from nfnets_jax.training import mesh as mesh_lib
@@ -66,9 +67,9 @@ def main(argv: list[str]) -> None:
             state = checkpoints.restore(step, like).state
         except Exception as error:  # whatever a damaged or deleted file makes the reader raise
             command_line.fail_to_read(step, error)
-        findings = measurements.measure(state.task, config["seed"], step)
-        diagnostics.save(findings, output, step)
-        print(json.dumps({"step": step, **findings.values}), flush=True)
+        found = measurements.measure(state.task, config["seed"], step)
+        findings.save(found, output, step)
+        print(json.dumps({"step": step, **found.values}), flush=True)
 
 
 def _settings(configured: dict, measures: tuple[str, ...]) -> dict:

@@ -9,9 +9,7 @@ that a run that was interrupted finds what an uninterrupted one finds.
 """
 
 import functools
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -154,6 +152,10 @@ class Diagnostics:
                 if self._objective.temperature is not None:
                     values["temperature"] = float(self._objective.temperature(state))
         if "curvature" in self.measures:
+            size = sum(x.size for x in jax.tree.leaves(self._objective.params(state)))
+            if self._settings["num_products"] > size:
+                raise ConfigError(f"analysis.num_products={self._settings['num_products']}: must "
+                                  f"be at most {size}, the number of parameters")
             key = jax.random.fold_in(jax.random.key(seed), step)
             loss, norm, ritz = jax.device_get(self._curve(state, self._batches, key))
             values |= {"loss": float(loss), "gradient_norm": float(norm),
@@ -221,10 +223,3 @@ class Diagnostics:
             jax.tree_util.Partial(self._losses, state), self._objective.params(state),
             jax.tree.map(lambda x: x[:count], self._examples), mesh=self._mesh))
         return gradient_confusion.per_example_confusion(gram), gradient_noise.of_gram(gram)
-
-
-def save(findings: Findings, directory: str | os.PathLike, step: int) -> None:
-    """Writes the arrays of a step into a folder."""
-    directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    np.savez(directory / f"step_{step}.npz", **findings.arrays)

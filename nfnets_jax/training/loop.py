@@ -24,6 +24,7 @@ from jax.sharding import Mesh
 from nfnets_jax.analysis import diagnostics as diagnostics_lib
 from nfnets_jax.data import prefetch_to_device
 from nfnets_jax.reports import curves
+from nfnets_jax.reports import findings as findings_lib
 from nfnets_jax.tasks.task import Experiment, Measurement, Task
 from nfnets_jax.training import workdir as workdir_lib
 from nfnets_jax.training.checkpoints import Checkpoints
@@ -230,7 +231,7 @@ def train(experiment: Experiment, config: dict, workdir: str | os.PathLike, mesh
             progress.note("  ".join(
                 f"{name} {value:.4g}" for name, value in findings.values.items()))
             if is_writer:
-                diagnostics_lib.save(findings, workdir / "analysis", step)
+                findings_lib.save(findings, workdir / "analysis", step)
 
         if restored:
             progress.note(f"continuing from the checkpoint of step {start}")
