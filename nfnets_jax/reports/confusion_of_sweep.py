@@ -46,7 +46,7 @@ def collect(workdir: str | os.PathLike) -> list[Network]:
     """The networks of a sweep in its order; those that no learning rate trains are left out.
 
     Raises:
-      ValueError: if no run has ended, or gradient confusion was not measured.
+      ValueError: if no network has been trained, or gradient confusion was not measured.
       WorkdirError: if the folder holds no sweep.
     """
     table = table_lib.load(workdir)
@@ -55,16 +55,18 @@ def collect(workdir: str | os.PathLike) -> list[Network]:
     for group in scoring.score(table, metric).groups:
         if group.optimum is None:
             continue
-        rows = group.optimum.chosen
-        curves = [table_lib.load_curve(workdir, row) for row in rows]
+        runs = group.optimum.chosen
+        curves = [table_lib.load_curve(workdir, run) for run in runs]
         if not all(curve and "cosines" in curve[-1] for curve in curves):
             raise ValueError("gradient confusion was not measured; set "
                              "analysis.measures=('gradient_confusion',) in the config of the sweep")
         networks.append(Network(
             describe(table.base, group.fields), group.optimum.learning_rate,
-            np.array([row[metric] for row in rows]),
+            np.array([run[metric] for run in runs]),
             np.array([curve[-1]["min_cosine"] for curve in curves]),
             np.array([curve[-1]["cosines"] for curve in curves]), curves))
+    if not networks:
+        raise ValueError("no network has been trained by any of its learning rates yet")
     return _tell_apart(networks)
 
 
