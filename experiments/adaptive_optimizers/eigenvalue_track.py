@@ -65,19 +65,17 @@ def follow(config: config_dict.ConfigDict, run: Mapping[str, Any], num_products:
             norm = jnp.sqrt(sum(jnp.vdot(g, g) for g in jax.tree.leaves(gradient)))
             return Track(ritz.values[0], ritz.values[-1], norm, loss)
 
-        def advance(state, _):
-            state, _ = jax.lax.scan(lambda state, _: (functions.step(state, examples)[0], None),
+        def look_and_advance(state, _):
+            after, _ = jax.lax.scan(lambda state, _: (functions.step(state, examples)[0], None),
                                     state, length=checked["evaluate_every"])
-            return state, look(state)
+            return after, look(state)
 
         def train(seed, hyper):
             start = jax.tree.map(
                 lambda x: x.astype(jnp.float64) if jnp.issubdtype(x.dtype, jnp.floating) else x,
                 functions.init(seed, hyper))
-            _, seen = jax.lax.scan(advance, start, length=(
-                checked["num_steps"] // checked["evaluate_every"]))
-            return jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest]),
-                                look(start), seen)
+            return jax.lax.scan(look_and_advance, start, length=(
+                1 + checked["num_steps"] // checked["evaluate_every"]))[1]
 
         program = map_over_devices(
             train, make_mesh(devices=jax.devices()[:1]), (REPLICATED, REPLICATED), REPLICATED)
