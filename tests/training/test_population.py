@@ -1,5 +1,6 @@
 """Member k of a population makes the run that it would make alone, whatever the population."""
 
+import functools
 import time
 
 import jax
@@ -65,6 +66,13 @@ def make_runs(config, rates=RATES, seeds=SEEDS):
                 [True] * len(seeds))
 
 
+@functools.cache
+def outcomes_of(name):
+    """What the runs of a config of CONFIGS come to, all at once on one device."""
+    config = check(CONFIGS[name]())
+    return make_runner(config).run(make_runs(config))
+
+
 def run_alone(config, seed, rate):
     """The run by the functions of the training loop: losses of its steps, last evaluation."""
     config = {**config, "seed": seed,
@@ -83,8 +91,7 @@ def run_alone(config, seed, rate):
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_member_equals_the_run_alone(name):
-    config = check(CONFIGS[name]())
-    outcomes = make_runner(config).run(make_runs(config))
+    config, outcomes = check(CONFIGS[name]()), outcomes_of(name)
     for k, (seed, rate) in enumerate(zip(SEEDS, RATES, strict=True)):
         losses, last = run_alone(config, seed, rate)
         assert [point["step"] for point in outcomes[k].curve] == list(range(13))
@@ -102,11 +109,11 @@ def test_member_equals_the_run_alone(name):
 @pytest.mark.parametrize(("how", "devices", "data_devices"), [
     ("map", 1, 1), (2, 1, 1), ("vmap", 2, 1), ("map", 4, 1), ("vmap", 4, 2)])
 def test_mapping_and_devices_do_not_change_the_numbers(how, devices, data_devices):
-    config = check(CONFIGS["batch norm"]() if data_devices == 1 else CONFIGS["no norm"]())
-    expected = make_runner(config).run(make_runs(config))
+    name = "batch norm" if data_devices == 1 else "no norm"
+    config = check(CONFIGS[name]())
     outcomes = make_runner(
         config, how, devices=devices, data_devices=data_devices).run(make_runs(config))
-    for one, other in zip(outcomes, expected, strict=True):
+    for one, other in zip(outcomes, outcomes_of(name), strict=True):
         assert one.metrics["train_loss"] == pytest.approx(other.metrics["train_loss"], rel=2e-4)
         assert one.status == other.status and one.steps == other.steps
 
@@ -123,7 +130,7 @@ def test_the_other_members_and_the_order_do_not_change_a_member():
 
 def test_batches_streamed_from_the_host_are_those_of_resident_data(monkeypatch):
     config = check(CONFIGS["no norm"]())
-    expected = make_runner(config).run(make_runs(config))
+    expected = outcomes_of("no norm")
     original = tasks.create
 
     def without_resident(config):
@@ -182,7 +189,7 @@ def test_judge(diverged, loss, status):
 
 def test_a_population_that_is_stopped_goes_on_to_the_same_bits(tmp_path):
     config = check(CONFIGS["batch norm"]())
-    expected = make_runner(config).run(make_runs(config))
+    expected = outcomes_of("batch norm")
     runner = make_runner(config)
     stopped = runner.run(make_runs(config), checkpoint_dir=tmp_path, is_stopping=lambda: True)
     assert stopped is None
@@ -196,7 +203,7 @@ def test_a_population_that_is_stopped_goes_on_to_the_same_bits(tmp_path):
 def test_members_that_are_not_wanted_are_not_run():
     config = check(CONFIGS["no norm"]())
     runs = make_runs(config)
-    expected = make_runner(config).run(runs)
+    expected = outcomes_of("no norm")
     wanted = [False, True, False, False, True]
     outcomes = make_runner(config).run(runs._replace(active=wanted))
     for outcome, whole, is_wanted in zip(outcomes, expected, wanted, strict=True):
