@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from nfnets_jax.analysis.gram import as_partial
-from nfnets_jax.analysis.per_example import Losses, at_least_float32
+from nfnets_jax.analysis.haiku_layers import Losses
+from nfnets_jax.analysis.per_example import at_least_float32
 from nfnets_jax.nets.conv import for_loops
 
 SAMPLINGS = ("independent", "disjoint")

@@ -11,8 +11,15 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from nfnets_jax.analysis import per_example
-from nfnets_jax.analysis.per_example import Layer, Losses, at_least_float32
-from nfnets_jax.training.mesh import DATA, REPLICATED, SHARDED, sharding
+from nfnets_jax.analysis.haiku_layers import Layer, Losses, find_layers
+from nfnets_jax.analysis.per_example import at_least_float32
+from nfnets_jax.training.mesh import (
+    DATA,
+    REPLICATED,
+    SHARDED,
+    must_block_each_step,
+    sharding,
+)
 
 _BLOCK = 256  # rows of the blocks on the diagonal, of which both triangles are computed
 _COLUMNS = 1024  # of gradients that are multiplied at a time, so that they stay in a CPU's cache
@@ -51,7 +58,7 @@ def gram(
     """Inner products of the gradients of all pairs of examples: G = J J^T, J the [N, P] gradients.
 
     Exact, in full float32 (float64 for such parameters), of any function. The layers of Haiku
-    networks that `per_example.find_layers` knows are fast: with input h_t and gradient of the
+    networks that `haiku_layers.find_layers` knows are fast: with input h_t and gradient of the
     output a_t at position t, example i's gradient of a kernel is sum_t h_it a_it^T. Of dense layers
     it is never made, (A A^T) o (H H^T + 1) is enough; of convolutions it is made some columns at a
     time. Of all other parameters it is `vmap(grad)`'s.
@@ -87,12 +94,13 @@ def gram(
         raise ValueError(f"N={count} examples do not divide among the {devices} devices of the "
                          f"axis 'data'; use {count - count % devices}")
     local = count // devices
-    layers = per_example.find_layers(losses, params, batch)
+    place = None if mesh is None else sharding(mesh, SHARDED)
+    batch = jax.device_put(batch, place)
+    layers = find_layers(losses, params, batch)
     dtype = at_least_float32(jnp.result_type(*leaves))
     capacity = max(1, memory // (local * dtype.itemsize))
     block_size = min(local, block_size or choose_block_size(layers, leaves))
-    result = jnp.zeros((devices * count, count), dtype,
-                       device=None if mesh is None else sharding(mesh, SHARDED))
+    result = jnp.zeros((devices * count, count), dtype, device=place)
     for parts in _group(_parts(layers, leaves, capacity), capacity):
         program = dict(parts=parts, mesh=mesh)
         kept = _allocate(losses, params, batch, **program)
@@ -101,12 +109,13 @@ def gram(
             start = min(start, local - block_size)
             kept = _fill(kept, losses, params, batch, start, block_size=block_size, **program)
         rows, factors = kept
-        if rows is not None:
-            result = _add(result, rows, leaves, layer=None, mesh=mesh)
-        layers_of_factors = [part.layer for part in parts if part.as_factors]
-        for layer, values in zip(layers_of_factors, factors, strict=True):
+        sums = [] if rows is None else [(None, rows)]
+        sums += zip([part.layer for part in parts if part.as_factors], factors, strict=True)
+        for layer, values in sums:
             result = _add(result, values, leaves, layer=layer, mesh=mesh)
-        del kept, rows, factors
+            if mesh is not None and must_block_each_step(mesh):
+                jax.block_until_ready(result)
+        del kept, rows, factors, sums, values
     return _finish(result, devices=devices)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from nfnets_jax.analysis import gram as gram_lib
 from nfnets_jax.analysis import per_example
 from nfnets_jax.analysis.gradient_confusion import cosines
-from nfnets_jax.analysis.per_example import Losses
+from nfnets_jax.analysis.haiku_layers import Losses, find_layers
 
 
 def sketch_gradients(
@@ -34,7 +34,7 @@ def sketch_gradients(
       [N, k], whose products S S^T estimate the Gram matrix.
     """
     losses = gram_lib.as_partial(losses)
-    layers = per_example.find_layers(losses, params, batch)
+    layers = find_layers(losses, params, batch)
     count = len(jax.tree.leaves(batch)[0])
     chosen = gram_lib.choose_block_size(layers, jax.tree.leaves(params))
     block_size = min(count, block_size or chosen)

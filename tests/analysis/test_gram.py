@@ -6,7 +6,7 @@ import pytest
 
 from nfnets_jax import nets
 from nfnets_jax.analysis import gram as gram_lib
-from nfnets_jax.analysis import per_example
+from nfnets_jax.analysis import haiku_layers, per_example
 from nfnets_jax.analysis.gram import gram
 from nfnets_jax.nets import heads
 from nfnets_jax.nets.autoencoder import create_autoencoder
@@ -76,14 +76,14 @@ def everything():
 @pytest.fixture
 def short_forms(monkeypatch):
     """Uses the short forms of layers however small they are."""
-    monkeypatch.setattr(per_example, "_SMALL", 0)
+    monkeypatch.setattr(haiku_layers, "_SMALL", 0)
 
 
 def test_layers_are_those_whose_parameters_nothing_else_uses(everything, short_forms):
     losses, params, batch, _ = everything
     paths = [path for path, _ in jax.tree_util.tree_flatten_with_path(params)[0]]
     with jax.enable_x64(True):
-        layers = per_example.find_layers(losses, params, batch)
+        layers = haiku_layers.find_layers(losses, params, batch)
         found = [paths[layer.kernel][0].key for layer in layers]
     assert found == ["strided", "standardized", "haiku", "few_positions", "dense_ws", "plain"]
     named = [[paths[i][1].key for i in layer.leaves] for layer in layers]
@@ -168,7 +168,7 @@ def test_gradients_of_networks_of_the_library(name, arguments, of_layers, short_
         outputs, _ = network.apply(params, state, None, batch["x"], False)
         return cross_entropy(outputs["logits"], batch["y"])
 
-    layers = per_example.find_layers(losses, params, batch)
+    layers = haiku_layers.find_layers(losses, params, batch)
     assert sum(len(layer.leaves) for layer in layers) == of_layers
     actual = jax.jit(lambda p, b: per_example.gradients(losses, p, b, layers))(params, batch)
     rows = gradients(losses, params, batch)
