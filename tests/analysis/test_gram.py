@@ -17,18 +17,22 @@ from nfnets_jax.training.mesh import make_mesh
 N = 10
 
 
-def gradients(losses, params, batch):
-    """All gradients [N, P], one example at a time."""
+def gradients(losses):
+    """A function of parameters and batch: all gradients [N, P] as JAX has them."""
 
     def one(params, example):
         return losses(params, jax.tree.map(lambda x: x[None], example))[0]
 
-    grads = jax.jit(jax.vmap(jax.grad(one), (None, 0)))(params, batch)
-    return np.concatenate([np.asarray(x).reshape(N, -1) for x in jax.tree.leaves(grads)], 1)
+    def of(params, batch):
+        grads = jax.vmap(jax.grad(one), (None, 0))(params, batch)
+        return jnp.concatenate([x.reshape(N, -1) for x in jax.tree.leaves(grads)], 1)
+
+    return jax.jit(of)
 
 
 def assert_is_gram(actual, rows, tolerance):
-    expected = rows.astype(np.float64) @ rows.astype(np.float64).T
+    rows = np.asarray(rows, np.float64)
+    expected = rows @ rows.T
     np.testing.assert_array_equal(actual, actual.T)
     np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * np.max(expected))
 
@@ -37,10 +41,11 @@ def cross_entropy(logits, labels):
     return -jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], 1)[:, 0]
 
 
-def perturb(params, scale=0.1):
-    """Parameters without the zeros and ones of an initialisation, of float64 where allowed."""
+def random_like(shapes, dtype):
+    """Parameters, and statistics, of no initialisation, none of them 0 and most below 1."""
     rng = np.random.default_rng(1)
-    return jax.tree.map(lambda p: jnp.asarray(p + scale * rng.normal(size=p.shape)), params)
+    return jax.tree.map(lambda x: rng.uniform(0.1, 0.5, x.shape).astype(dtype)
+                        * rng.choice([-1, 1, 1], x.shape).astype(dtype), shapes)
 
 
 @pytest.fixture(scope="module")
@@ -64,13 +69,13 @@ def everything():
     rng = np.random.default_rng(0)
     with jax.enable_x64(True):
         batch = dict(x=jnp.asarray(rng.normal(size=(N, 8, 8, 2))), y=jnp.arange(N) % 3)
-        params = perturb(jax.jit(network.init)(jax.random.key(0), batch["x"]))
+        params = random_like(jax.eval_shape(network.init, jax.random.key(0), batch["x"]), "float64")
 
         def losses(params, batch):
             values = cross_entropy(network.apply(params, batch["x"]), batch["y"])
             return values + 0.1 * jnp.sum(params["penalized"]["w"] ** 2)
 
-        return losses, params, batch, gradients(losses, params, batch)
+        return losses, params, batch, gradients(losses)(params, batch)
 
 
 @pytest.fixture
@@ -110,7 +115,7 @@ def small():
 
     network = hk.without_apply_rng(hk.transform(forward))
     x = np.random.default_rng(0).normal(size=(12, 4, 4, 2)).astype(np.float32)
-    params = perturb(jax.jit(network.init)(jax.random.key(0), x))
+    params = random_like(jax.eval_shape(network.init, jax.random.key(0), x), "float32")
 
     def losses(params, x):
         return jnp.sum(jnp.sin(network.apply(params, x)), -1)
@@ -161,8 +166,9 @@ def test_gradients_of_networks_of_the_library(name, arguments, of_layers, short_
     network = nets.create(name, 3, **arguments)
     rng = np.random.default_rng(0)
     batch = dict(x=rng.normal(size=(N, 4, 4, 2)).astype(np.float32), y=np.arange(N) % 3)
-    params, state = jax.jit(network.init, static_argnums=2)(jax.random.key(0), batch["x"], True)
-    params = perturb(params)
+    params, state = random_like(jax.eval_shape(
+        lambda key, x: network.init(key, x, True), jax.random.key(0), batch["x"]), "float32")
+    state = jax.tree.map(np.abs, state)  # variances are
 
     def losses(params, batch):
         outputs, _ = network.apply(params, state, None, batch["x"], False)
@@ -170,8 +176,9 @@ def test_gradients_of_networks_of_the_library(name, arguments, of_layers, short_
 
     layers = haiku_layers.find_layers(losses, params, batch)
     assert sum(len(layer.leaves) for layer in layers) == of_layers
-    actual = jax.jit(lambda p, b: per_example.gradients(losses, p, b, layers))(params, batch)
-    rows = gradients(losses, params, batch)
+    actual, rows = jax.jit(lambda p, b: (
+        per_example.gradients(losses, p, b, layers), gradients(losses)(p, b)))(
+            params, batch)
     np.testing.assert_allclose(actual @ actual.T, rows @ rows.T, rtol=0,
                                atol=1e-6 * np.max(rows @ rows.T))
 
@@ -180,12 +187,12 @@ def test_tied_weights():
     network = create_autoencoder((4, 3), "tanh", tied=True)
     with jax.enable_x64(True):
         x = jnp.asarray(np.random.default_rng(0).normal(size=(N, 6)))
-        params = perturb(network.init(jax.random.key(0), x))
+        params = random_like(jax.eval_shape(network.init, jax.random.key(0), x), "float64")
 
         def losses(params, x):
             return jnp.sum((network.apply(params, x) - x) ** 2, -1)
 
-        assert_is_gram(np.asarray(gram(losses, params, x)), gradients(losses, params, x), 1e-12)
+        assert_is_gram(np.asarray(gram(losses, params, x)), gradients(losses)(params, x), 1e-12)
 
 
 def test_dense_layer():
