@@ -92,6 +92,28 @@ def test_linear_models_have_the_cosines_of_their_inputs():
     assert (orthogonal.min_cos, orthogonal.eta_raw) == (0.0, 0.0)
 
 
+def test_orthogonal_linear_networks():
+    """Of v W_3 W_2 W_1 x, v constant and |v|^2 = 1 / 6: G_ij = r_i r_j <x_i, x_j> / 2."""
+    rng = np.random.default_rng(0)
+    x, target = rng.normal(size=(7, 5)), rng.normal(size=7)
+    matrices = [np.linalg.qr(rng.normal(size=(5, 5)))[0] for _ in range(3)]
+    output = np.linalg.qr(rng.normal(size=(5, 1)))[0][:, 0] / np.sqrt(6)
+
+    def predict(matrices, x):
+        for matrix in matrices:
+            x = x @ matrix.T
+        return x @ output
+
+    def losses(matrices, batch):
+        return 0.5 * (predict(matrices, batch[0]) - batch[1]) ** 2
+
+    residual = predict(matrices, x) - target
+    with jax.enable_x64(True):
+        actual = gram(losses, matrices, (x, target))
+    np.testing.assert_allclose(
+        actual, 0.5 * residual[:, None] * residual * (x @ x.T), rtol=0, atol=1e-12)
+
+
 def test_uniform_softmax():
     """At equal logits of one direction, classes have the cosine -1 / (C - 1), or 1 with themselves.
 
