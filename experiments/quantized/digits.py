@@ -6,6 +6,7 @@ A version for laptops of table 1 of arXiv 1706.02379, whose text could not be re
     norm behind each of them, 120 epochs of ADAM at 0.01, a tenth of it from the half and from three
     quarters of the run on. Not every network shows the order; this one was found by trying. With
     64 units BC ties float; with a last layer of float weights R beats SR.
+Variants: the width of the hidden layers.
 Expect: README.md has the errors. About a minute on two CPU cores.
 
     python -m nfnets_jax.sweep --config=experiments/quantized/digits.py --workdir=runs/quantized
@@ -20,12 +21,12 @@ BATCH, BIG_BATCH = 16, 128
 SEEDS = range(5)
 
 
-def get_config(width: int = 32):
+def get_config(width: int | str = 32):
     """The config of the runs; `width` is that of both hidden layers."""
     config = default_config("classification")
 
     config.network.name = "mlp"
-    config.network.widths = (width, width)
+    config.network.widths = (int(width), int(width))
     config.network.norm = "batch"
     config.network.norm_classifier = True
     config.network.with_bias = False

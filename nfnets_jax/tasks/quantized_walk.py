@@ -21,11 +21,11 @@ from nfnets_jax.config import ConfigError, Fields, integer, number, text
 from nfnets_jax.optim import quantized
 from nfnets_jax.tasks import simulations
 from nfnets_jax.tasks import task as task_lib
+from nfnets_jax.tasks.quantization import METHODS
 from nfnets_jax.tasks.task import Experiment, Hyper, Metrics, Task
 
 DECAYS = {"constant": lambda step: 1.0, "inverse": lambda step: 1.0 / (step + 1.0),
           "inverse_sqrt": lambda step: (step + 1.0) ** -0.5}
-METHODS = ("none", "deterministic", "stochastic", "binary_connect")
 LARGEST_GRID = 2**12
 # Followed by a point, the metric that says how much of the time it was the nearest.
 SHARE = "share_at_"
@@ -146,7 +146,7 @@ def create_task(
     Args:
       function: to be minimised.
       grid: with both ends; weights in full precision are kept between them.
-      method: one of `METHODS`.
+      method: one of `quantization.METHODS`.
       rounding: of binary_connect, one of `quantized.ROUNDINGS`.
       decay: of the learning rate, a key of `DECAYS`.
       start: every coordinate of step 0, rounded to the nearest point.
@@ -186,8 +186,9 @@ def create_task(
         weights = optax.apply_updates(state.weights, updates)
         if method == "none":
             weights = jnp.clip(weights, grid.lo, grid.hi)
-        latent = quantized.latent_params(opt_state, weights) if method == "binary_connect" else (
-            weights)
+        latent = weights
+        if method == "binary_connect":
+            latent = quantized.latent_params(opt_state, weights)
         metrics = {"loss": jnp.mean(function.value(state.weights)),
                    "learning_rate": state.hyper["learning_rate"] * DECAYS[decay](state.step)}
         averages = jax.lax.cond(state.step >= num_discarded, add, lambda averages, *_: averages,
@@ -205,9 +206,9 @@ def create_task(
         return Averages(count, *means, visits)
 
     def evaluate(state: State, batch: tuple) -> Metrics:
-        """Losses of now, of the average step and of the average of the latent weights.
+        """Losses of now, of the mean step and of the mean latent weights; means of the weights.
 
-        Besides the means over time and walks of the weights, and the share of steps at each point.
+        In one dimension also the share of steps at each point.
         """
         del batch
         averages = state.averages
