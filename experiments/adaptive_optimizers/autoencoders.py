@@ -5,7 +5,9 @@ from ml_collections import config_dict
 from nfnets_jax.config import default_config
 
 # How many of a run's evaluations there are; the last quarter of them is what tables show.
-NUM_EVALUATIONS = 20
+_NUM_EVALUATIONS = 60
+# The norm of the gradient is measured at every third of them.
+_PER_ANALYSIS = 3
 
 
 def digits(hidden_layers: int, width: int, num_examples: int, num_steps: int,
@@ -63,9 +65,9 @@ def _autoencoder(dataset, hidden_layers, width, num_steps):
     config.optimizer.name = "adam"
     config.optimizer.learning_rate = 1e-3
     config.log_every = 100
-    config.evaluate_every = config.checkpoint_every = num_steps // NUM_EVALUATIONS
-    # The norm of the gradient, over all training examples; two products say no more.
+    config.evaluate_every = config.checkpoint_every = num_steps // _NUM_EVALUATIONS
+    # For the norm of the gradient over all training examples; two products say no more.
     config.analysis.measures = ("curvature",)
-    config.analysis.every = config.evaluate_every
+    config.analysis.every = _PER_ANALYSIS * config.evaluate_every
     config.analysis.num_products = 2
     return config

@@ -12,7 +12,7 @@ Variants
 Expect: README.md has the table.
 """
 
-from experiments.adaptive_optimizers import autoencoders, methods
+from experiments.adaptive_optimizers import methods
 from nfnets_jax import sweeps
 from nfnets_jax.config import default_config
 
@@ -34,9 +34,7 @@ def get_config(variant: str = "cifar10"):
     config.schedule.name = "constant"
     config.schedule.final_fraction = 1.0
     config.schedule.warmup_epochs = 0.0
-    steps_per_epoch = 500 if variant == "cifar10" else 14
-    config.evaluate_every = steps_per_epoch * int(config.num_epochs) // autoencoders.NUM_EVALUATIONS
-    config.checkpoint_every = config.evaluate_every
+    config.evaluate_every = config.checkpoint_every = 2500 if variant == "cifar10" else 14
     return config
 
 
