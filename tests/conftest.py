@@ -19,3 +19,14 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # the others inherit it
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(_CACHE.name) / "xla")
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
     os.environ["TFDS_DATA_DIR"] = str(Path(_CACHE.name) / "data")
+
+# A file is run by one process. Those that take longest come first, so that none is left to one
+# process at the end.
+_LONGEST = (
+    "training/test_interruption.py", "nets/test_sizes.py", "tasks/test_byol.py",
+    "sweeps/test_sweep.py", "sweeps/test_ray_backend.py", "training/test_population.py",
+    "tasks/test_linear_evaluation.py", "tasks/test_classification.py", "nets/test_conv.py")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: not item.nodeid.partition("::")[0].endswith(_LONGEST))

@@ -45,7 +45,8 @@ class Program:
         return self._process.exitcode
 
     def send_signal(self, number):
-        os.kill(self._process.pid, number)
+        if self.poll() is None:
+            os.kill(self._process.pid, number)
 
     def kill(self):
         self._process.kill()
