@@ -6,7 +6,7 @@ from pathlib import Path
 
 # Before JAX starts. The tests of one device use the first. Compiling takes longer here than
 # running, so the compiler is asked for less: without its newer emitters of fused loops it takes
-# half as long. The programs that tests start run with its defaults.
+# half as long. The programs whose bits are compared run with its defaults.
 os.environ["XLA_FLAGS"] = " ".join((
     os.environ.get("XLA_FLAGS", ""), "--xla_force_host_platform_device_count=4",
     "--xla_backend_optimization_level=0", "--xla_cpu_use_fusion_emitters=false",

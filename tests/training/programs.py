@@ -33,11 +33,11 @@ _PROCESSES.set_forkserver_preload([
 class Program:
     """The running program `python -m nfnets_jax.NAME ARGUMENTS...`, much as `Popen` has it."""
 
-    def __init__(self, name, arguments, devices=1):
-        self._output = tempfile.TemporaryFile()
+    def __init__(self, name, arguments, quick=False):
+        self._output = tempfile.NamedTemporaryFile()
         self._process = _PROCESSES.Process(target=_execute, args=(
-            f"nfnets_jax.{name}", [str(a) for a in arguments], environment(devices),
-            f"/proc/{os.getpid()}/fd/{self._output.fileno()}"))
+            f"nfnets_jax.{name}", [str(a) for a in arguments], environment(quick),
+            self._output.name))
         self._process.start()
 
     def poll(self):
@@ -84,16 +84,21 @@ def _execute(module, arguments, environment, output):
         atexit._run_exitfuncs()  # which multiprocessing leaves out
 
 
-def environment(devices=1):
-    """One device for each process unless asked otherwise; caches shared by the session."""
-    return os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-                         "PYTHONUNBUFFERED": "1"}
+def environment(quick=False):
+    """One device for each process; caches shared by the session.
+
+    Compiled as users' programs are, or, where no bits are compared, `quick` as the tests are.
+    """
+    settings = os.environ["XLA_FLAGS"] if quick else ""
+    return os.environ | {
+        "XLA_FLAGS": f"{settings} --xla_force_host_platform_device_count=1",
+        "PYTHONUNBUFFERED": "1"}
 
 
-def start(directory, *arguments, devices=1, config=CONFIG, program="train"):
+def start(directory, *arguments, config=CONFIG, program="train", **options):
     """Starts a program on a working directory; `finish` returns its output."""
     source = [f"--config={config}"] if program == "train" and config else []
-    return Program(program, [*source, f"--workdir={directory}", *arguments], devices)
+    return Program(program, [*source, f"--workdir={directory}", *arguments], **options)
 
 
 def finish(process, timeout=240):

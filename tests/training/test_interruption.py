@@ -150,7 +150,7 @@ def test_non_finite_loss_names_step_rate_and_last_good_checkpoint(tmp_path):
     status, output = run(
         tmp_path, "--config.optimizer.learning_rate=1e18", "--config.log_every=1",
         "--config.schedule.name=constant", "--config.schedule.final_fraction=1.",
-        "--config.schedule.warmup_epochs=0.", "--config.checkpoint_every=1")
+        "--config.schedule.warmup_epochs=0.", "--config.checkpoint_every=1", quick=True)
     assert status == 3, output
     assert "Traceback" not in output
     assert not any("NaN" in line for line in (tmp_path / "metrics.jsonl").open())
@@ -164,7 +164,7 @@ def test_two_processes_train_evaluate_and_resume_like_one(uninterrupted, tmp_pat
     def start_both():
         address = f"127.0.0.1:{programs.free_port()}"
         return [start(directory, f"--coordinator_address={address}", "--num_processes=2",
-                      f"--process_id={i}") for i in range(2)]
+                      f"--process_id={i}", quick=True) for i in range(2)]
 
     first, second = start_both()
     wait_for(lambda: (directory / "checkpoints" / "00000010").exists(), first)
@@ -188,7 +188,7 @@ def test_two_processes_train_evaluate_and_resume_like_one(uninterrupted, tmp_pat
 def test_sigterm_to_one_of_two_processes_stops_both_with_a_checkpoint(tmp_path):
     address = f"127.0.0.1:{programs.free_port()}"
     both = [start(tmp_path, f"--coordinator_address={address}", "--num_processes=2",
-                  f"--process_id={i}") for i in range(2)]
+                  f"--process_id={i}", quick=True) for i in range(2)]
     wait_for(lambda: (tmp_path / "metrics.jsonl").exists()
              and (tmp_path / "metrics.jsonl").stat().st_size > 0, both[0])
     both[1].send_signal(signal.SIGTERM)
