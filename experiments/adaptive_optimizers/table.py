@@ -15,12 +15,9 @@ from experiments.adaptive_optimizers import runs
 from nfnets_jax import command_line
 from nfnets_jax.sweeps import table as table_lib
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Where the sweep is kept.")
-_ALL = flags.DEFINE_bool("all", False, "A row for every step size.")
-
 
 def main(argv: list[str]) -> None:
-    """Runs the program; the flags are above."""
+    """Runs the program; the flags are below."""
     if len(argv) > 1:
         command_line.fail(f"unexpected argument {argv[1]!r}; see --help")
     command_line.require(workdir=_WORKDIR.value)
@@ -52,4 +49,7 @@ def markdown(swept: table_lib.Table, every_rate: bool = False) -> list[str]:
 
 
 if __name__ == "__main__":
+    # Not where it is imported beside another program with a flag of the same name.
+    _WORKDIR = flags.DEFINE_string("workdir", None, "Where the sweep is kept.")
+    _ALL = flags.DEFINE_bool("all", False, "A row for every step size.")
     command_line.run(main)
