@@ -13,13 +13,7 @@ from jax.sharding import Mesh
 from nfnets_jax.analysis import per_example
 from nfnets_jax.analysis.haiku_layers import Layer, Losses, find_layers
 from nfnets_jax.analysis.per_example import at_least_float32
-from nfnets_jax.training.mesh import (
-    DATA,
-    REPLICATED,
-    SHARDED,
-    must_block_each_step,
-    sharding,
-)
+from nfnets_jax.training.mesh import DATA, REPLICATED, SHARDED, sharding
 
 _BLOCK = 256  # rows of the blocks on the diagonal, of which both triangles are computed
 _COLUMNS = 1024  # of gradients that are multiplied at a time, so that they stay in a CPU's cache
@@ -111,11 +105,13 @@ def gram(
         rows, factors = kept
         sums = [] if rows is None else [(None, rows)]
         sums += zip([part.layer for part in parts if part.as_factors], factors, strict=True)
-        for layer, values in sums:
+        del kept, rows, factors
+        while sums:
+            layer, values = sums.pop(0)
             result = _add(result, values, leaves, layer=layer, mesh=mesh)
-            if mesh is not None and must_block_each_step(mesh):
-                jax.block_until_ready(result)
-        del kept, rows, factors, sums, values
+            # What was added is freed, and virtual devices that share threads do not wait for ever.
+            jax.block_until_ready(result)
+            del values
     return _finish(result, devices=devices)
 
 
@@ -289,7 +285,7 @@ def _add_in_pieces(result, layer, leaves, inputs, outputs_grad, axis):
         def gradient(x):
             if offsets > 1:
                 return per_example.offset_gradient(
-                    layer, *x, offset, start, columns).reshape(-1)
+                    layer, per_example.pad(layer, x[0]), x[1], offset, start, columns).reshape(-1)
             return per_example.kernel_gradient(layer, leaves, *x, start, columns)
 
         rows = jax.lax.map(

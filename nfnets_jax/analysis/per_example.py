@@ -87,26 +87,32 @@ def gradients(losses: Losses, params: Any, batch: Any, layers: Sequence[Layer]) 
 
 def patches(layer: Layer, inputs: jax.Array) -> jax.Array:
     """What one example's output is made of at each position: [positions, kh kw C], no groups."""
-    windows = [_window(layer, inputs, i, j) for i in range(layer.kernel_shape[0])
+    padded = pad(layer, inputs)
+    windows = [_window(layer, padded, i, j) for i in range(layer.kernel_shape[0])
                for j in range(layer.kernel_shape[1])]
     return jnp.concatenate(windows).T
 
 
+def pad(layer: Layer, inputs: jax.Array) -> jax.Array:
+    """One example's input [C, H, W] with the zeros that the convolution sees around it."""
+    return jnp.pad(inputs, ((0, 0), *layer.pads))
+
+
 def offset_gradient(
-    layer: Layer, inputs: jax.Array, outputs_grad: jax.Array, offset: jax.Array,
+    layer: Layer, padded: jax.Array, outputs_grad: jax.Array, offset: jax.Array,
     start: jax.Array | int = 0, columns: int | None = None,
 ) -> jax.Array:
     """Part of one example's gradient of the kernel that convolves: [C / groups, groups columns].
 
     Args:
       layer: see `Layer`.
-      inputs: [C, H, W].
+      padded: see `pad`.
       outputs_grad: [H_out, W_out, C_out].
       offset: place in the kernel's kh kw.
       start: first output of each group.
       columns: outputs of each group; None for all.
     """
-    window = _window(layer, inputs, offset // layer.kernel_shape[1],
+    window = _window(layer, padded, offset // layer.kernel_shape[1],
                      offset % layer.kernel_shape[1])
     positions = window.shape[1]
     window = window.reshape(layer.groups, -1, positions)
@@ -127,14 +133,16 @@ def kernel_gradient(
     Args:
       layer: see `Layer`.
       leaves: the parameters.
-      inputs, outputs_grad, start, columns: as for `offset_gradient`; what belongs to other outputs
-        is left out.
+      inputs: [C, H, W].
+      outputs_grad, start, columns: as for `offset_gradient`; what belongs to other outputs is left
+        out.
     """
     kh, kw, _, channels = layer.kernel_shape
     columns = columns or channels // layer.groups
+    padded = pad(layer, inputs)
     # A loop, because a program of all elements takes several times as long to compile.
     grad = jax.lax.map(lambda offset: offset_gradient(
-        layer, inputs, outputs_grad, offset, start, columns), jnp.arange(kh * kw))
+        layer, padded, outputs_grad, offset, start, columns), jnp.arange(kh * kw))
     grad = grad.reshape(-1, grad.shape[-1])
     if layer.standardization is None:
         return grad.reshape(-1)
@@ -175,9 +183,8 @@ def at_least_float32(dtype: Any) -> Any:
     return jnp.promote_types(dtype, jnp.float32)
 
 
-def _window(layer, inputs, i, j):
+def _window(layer, padded, i, j):
     """What the kernel's element (i, j) is multiplied with at each position: [C, positions]."""
     size = [(n - 1) * s + 1 for n, s in zip(layer.outputs_shape, layer.stride, strict=False)]
-    padded = jnp.pad(inputs, ((0, 0), *layer.pads))
-    window = jax.lax.dynamic_slice(padded, (0, i, j), (len(inputs), *size))
-    return window[:, ::layer.stride[0], ::layer.stride[1]].reshape(len(inputs), -1)
+    window = jax.lax.dynamic_slice(padded, (0, i, j), (len(padded), *size))
+    return window[:, ::layer.stride[0], ::layer.stride[1]].reshape(len(padded), -1)
