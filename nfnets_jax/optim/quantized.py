@@ -7,7 +7,9 @@ in the paper. The parameters that the network sees are always the weights on the
     R, SR   w_b <- Q(w_b + u)                         u: the step of the inner optimizer at w_b
     BC      w_r <- clip(w_r + u);  w_b <- Q(w_r)      gradients at w_b, steps taken by w_r
 
-The moments of the inner optimizer, and w_r, are float32: what a method saves is in w_b alone.
+The moments of the inner optimizer, w_r, and the sums w_b + u are float32 also where the parameters
+are narrower, such as bfloat16, in which w_b + u would be w_b: what a method saves is in w_b alone.
+Such parameters need a grid whose points they hold exactly.
 """
 
 from collections.abc import Callable
@@ -107,17 +109,19 @@ def rounded(
     inner = optax.with_extra_args_support(inner)
 
     def init(params):
-        return RoundedState(inner.init(params), jnp.zeros(()) if count_flips else ())
+        where = resolve_mask(mask, params)
+        inner_state = inner.init(_merge(where, _widen(_select(params, where)), params))
+        return RoundedState(inner_state, jnp.zeros(()) if count_flips else ())
 
     def update(updates, state, params, *, key=None, **extra):
         updates, inner_state = inner.update(updates, state.inner_state, params, **extra)
         where = resolve_mask(mask, params)
-        before = _select(params, where)
+        before = _widen(_select(params, where))
         moved = jax.tree.map(jnp.add, before, _select(updates, where))
         points = _round_tree(key, moved, grid, rounding)
         steps = jax.tree.map(jnp.subtract, points, before)
-        return _merge(where, steps, updates), RoundedState(
-            inner_state, _count_moved(state.flips, steps, grid))
+        return _merge(where, optax.tree.cast_like(steps, _select(params, where)), updates), (
+            RoundedState(inner_state, _count_moved(state.flips, steps, grid)))
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -126,8 +130,8 @@ class BinaryConnectState(NamedTuple):
     """State of `binary_connect`.
 
     Attributes:
-      latent: w_r, a tree like the parameters, with an `optax.MaskedNode` for those outside the
-        mask.
+      latent: w_r, float32, a tree like the parameters, with an `optax.MaskedNode` for those
+        outside the mask.
       inner_state: of the optimizer.
       flips: as in `RoundedState`.
     """
@@ -170,9 +174,10 @@ def binary_connect(
     lo, hi = (grid.lo, grid.hi) if clip is None else (-clip, clip)
 
     def init(params):
-        latent = jax.tree.map(jnp.array, _select(params, resolve_mask(mask, params)))
-        return BinaryConnectState(
-            latent, inner.init(params), jnp.zeros(()) if count_flips else ())
+        where = resolve_mask(mask, params)
+        latent = jax.tree.map(jnp.array, _widen(_select(params, where)))
+        return BinaryConnectState(latent, inner.init(_merge(where, latent, params)),
+                                  jnp.zeros(()) if count_flips else ())
 
     def update(updates, state, params, *, key=None, **extra):
         where = resolve_mask(mask, params)
@@ -181,8 +186,9 @@ def binary_connect(
         latent = jax.tree.map(
             lambda w, u: jnp.clip(w + u, lo, hi), state.latent, _select(updates, where))
         points = _round_tree(key, latent, grid, rounding)
-        steps = jax.tree.map(jnp.subtract, points, _select(params, where))
-        return _merge(where, steps, updates), BinaryConnectState(
+        before = _select(params, where)
+        steps = jax.tree.map(jnp.subtract, points, before)
+        return _merge(where, optax.tree.cast_like(steps, before), updates), BinaryConnectState(
             latent, inner_state, _count_moved(state.flips, steps, grid))
 
     return optax.GradientTransformationExtraArgs(init, update)
@@ -221,6 +227,11 @@ def _select(tree, mask):
 
 def _merge(mask, chosen, others):
     return jax.tree.map(lambda m, a, b: a if m else b, mask, chosen, others)
+
+
+def _widen(tree):
+    """At least float32: a small step would be lost in a sum of fewer bits."""
+    return jax.tree.map(lambda w: w.astype(jnp.promote_types(w.dtype, jnp.float32)), tree)
 
 
 def _count_moved(flips, steps, grid):

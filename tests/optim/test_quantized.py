@@ -195,6 +195,23 @@ def test_a_binary_weight_flips_with_half_its_relative_step():
     assert rate[2] == 1 and rate[3] == 0 and state.flips == pytest.approx(rate.mean(), rel=1e-6)
 
 
+def test_small_steps_of_bfloat16_weights_are_not_lost():
+    w = jnp.where(jnp.arange(2**18) % 2, 1.0, -1.0).astype(jnp.bfloat16)
+    inner = optax.sgd(0.001, momentum=0.9)
+    optimizer = quantized.rounded(inner, BinaryGrid(), count_flips=True)
+    updates, state = optimizer.update(w, optimizer.init(w), w, key=KEY)
+    flipped = np.mean(optax.apply_updates(w, updates) == -w)
+    assert flipped == pytest.approx(5e-4, abs=5 * (5e-4 / w.size) ** 0.5)
+    assert state.flips == pytest.approx(flipped) and updates.dtype == jnp.bfloat16
+    assert state.inner_state[0].trace.dtype == np.float32
+
+    optimizer, ones = quantized.binary_connect(inner, BinaryGrid()), jnp.ones(1, jnp.bfloat16)
+    state = optimizer.init(ones)
+    for _ in range(2):
+        updates, state = optimizer.update(ones, state, ones)
+    assert state.latent[0] == pytest.approx(1 - 0.001 * 2.9, abs=1e-5) and updates[0] == 0
+
+
 def test_a_grid_without_powers_of_two_is_missed_by_rounding_errors_that_project_removes():
     grid = Grid(0.1)
     history, _ = run(quantized.rounded(optax.sgd(0.2), grid), quantized.project(PARAMS, grid))
