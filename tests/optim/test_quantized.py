@@ -138,6 +138,16 @@ def test_binary_connect_steps_latent_weights_by_gradients_at_their_signs():
     np.testing.assert_array_equal(latent["conv"]["b"], PARAMS["conv"]["b"])
 
 
+def test_the_optimizer_of_binary_connect_decays_the_latent_weights():
+    inner = optax.chain(optax.add_decayed_weights(0.5), optax.sgd(1.0))
+    optimizer = quantized.binary_connect(inner, BinaryGrid())
+    state = optimizer.init(np.array([0.4, -0.2], np.float32))
+    signs = np.array([1, -1], np.float32)
+    updates, state = optimizer.update(np.zeros(2, np.float32), state, signs)
+    np.testing.assert_allclose(state.latent, [0.2, -0.1], rtol=1e-6)
+    np.testing.assert_array_equal(updates, 0)
+
+
 def test_binary_connect_on_a_grid_as_fine_as_the_floats_is_the_inner_optimizer():
     inner, fine = optax.adam(0.1), Grid(2.0**-40)
     ours, _ = run(quantized.binary_connect(inner, fine), PARAMS)

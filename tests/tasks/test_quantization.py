@@ -1,19 +1,22 @@
 """Quantized runs: on the grid at every step, continued to the same bits, exported and read back."""
 
+import haiku as hk
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from nfnets_jax import config as config_lib
 from nfnets_jax import tasks
 from nfnets_jax.analysis import bits
-from nfnets_jax.optim.quantized import BinaryGrid, Grid
+from nfnets_jax.optim.quantized import BinaryGrid, Grid, random_start
 from nfnets_jax.reports import quantized_weights
 from nfnets_jax.tasks import classification, quantization
 from nfnets_jax.tasks.classification_network import create_network
 from nfnets_jax.training import loop, mesh, workdir
 from nfnets_jax.training.checkpoints import Checkpoints
+from tests.tasks.test_classification import HYPER, linear, make_batch, make_task
 from tests.training.programs import assert_same_bits
 
 STEPS = 6
@@ -185,6 +188,43 @@ def test_packed_codes_have_no_gaps_and_weights_off_the_grid_are_refused():
     assert bits.encode(np.array([-0.5, 3.0], np.float32), Grid(0.5), "w").bits == 3
     with pytest.raises(ValueError, match="layer/w: 1 of 2 weights are not on BinaryGrid"):
         bits.encode(np.array([1.0, 0.999], np.float32), BinaryGrid(), "layer/w")
+
+
+@pytest.mark.parametrize("method", ["deterministic", "stochastic", "binary_connect"])
+def test_rounding_forgets_the_signs_of_the_initialization_and_binary_connect_keeps_it(method):
+    key = jax.random.key(5)
+    quantize = quantization.create(make_config(method=method, scale=0.5)["quantization"])
+    state = make_task(quantize=quantize).init(key, HYPER)
+    network = hk.transform_with_state(linear)
+    params, _ = network.init(key, jnp.zeros((2, 8, 8, 1)), is_training=True)
+    kernel, w = params["linear"]["w"], state.params["linear"]["w"]
+    np.testing.assert_array_equal(np.abs(w), 0.5)
+    equal = np.mean(np.sign(w) == np.sign(kernel))
+    if method == "binary_connect":
+        np.testing.assert_array_equal(state.opt_state.latent["linear"]["w"], kernel)
+        assert equal == 1
+    else:
+        start = random_start(jax.random.fold_in(key, 2), params, BinaryGrid(0.5), quantize.mask)
+        np.testing.assert_array_equal(w, start["linear"]["w"])
+        assert equal == pytest.approx(0.5, abs=5 * 0.5 / kernel.size**0.5)
+
+
+def test_the_key_of_rounding_is_used_for_nothing_else():
+    def record_key(inner):
+        del inner
+        return optax.GradientTransformationExtraArgs(
+            lambda params: (), lambda updates, state, params, *, key: (
+                updates, jax.random.key_data(key)))
+
+    key = jax.random.key(5)
+    quantize = quantization.create(make_config()["quantization"])._replace(wrap=record_key)
+    task = make_task(quantize=quantize)
+    batch = {name: x[None] for name, x in make_batch().items()}
+    state, _ = jax.jit(jax.vmap(task.step, in_axes=(None, 0, None), axis_name=mesh.DATA))(
+        task.init(key, HYPER), batch, key)
+    others = [jax.random.key_data(k) for k in (key, *jax.random.split(key))]
+    assert state.opt_state.shape == (1, 2)
+    assert all(np.any(state.opt_state != other) for other in others)
 
 
 def test_runs_begin_with_the_parameters_that_the_report_computes_again(trained):
