@@ -12,7 +12,7 @@
                                       num_examples, batch_size, batch_norm, gradients, num_pairs,
                                       sampling, num_products; may be given several times
     --output=DIR                      where arrays (.npz) and figures (.png) are put; default:
-                                      WORKDIR/analysis
+                                      WORKDIR/analyze
 
 Prints one JSON line for each checkpoint. The same is measured during training with
 `--config.analysis.measures`, and `--config.analysis.every`.
@@ -49,7 +49,7 @@ def main(argv: list[str]) -> None:
     compilation.enable_compilation_cache()
     directory = workdir.expand(_WORKDIR.value)
     config = workdir.read_config(directory)
-    config["analysis"] = _settings(config["analysis"], config_lib.MEASURES)
+    config["analysis"] = _settings(config.get("analysis", {}), config_lib.MEASURES)
     config = config_lib.check_config(config, device_count=1)
     experiment = tasks.create(config)
     mesh = mesh_lib.make_mesh()
@@ -59,7 +59,7 @@ def main(argv: list[str]) -> None:
     checkpoints = checkpoints_lib.Checkpoints(
         directory / "checkpoints", read_only=True, best_metric=experiment.best_metric,
         best_is_smallest=experiment.best_is_smallest)
-    output = workdir.expand(_OUTPUT.value) if _OUTPUT.value else directory / "analysis"
+    output = workdir.expand(_OUTPUT.value) if _OUTPUT.value else directory / "analyze"
     steps = checkpoints.steps() if _CHECKPOINT.value == "all" else [
         command_line.choose_checkpoint(checkpoints, _CHECKPOINT.value, _WORKDIR.value)]
     for step in steps:
@@ -74,7 +74,8 @@ def main(argv: list[str]) -> None:
 
 def _settings(configured: dict, measures: tuple[str, ...]) -> dict:
     """The run's `analysis` with what the flags change."""
-    settings = {**configured, "measures": _MEASURES.value or configured["measures"] or measures}
+    chosen = _MEASURES.value or configured.get("measures") or measures
+    settings = {**configured, "measures": chosen}
     for text in _SET.value:
         field, equals, value = text.partition("=")
         if not equals:

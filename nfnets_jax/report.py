@@ -183,7 +183,10 @@ def _gradient_confusion() -> None:
         print(sweep_tables.align(confusion_of_sweep.rows(networks)))
         pictures = confusion_of_sweep.draw(networks, output)
     else:
-        files = sorted((directory / "analysis").glob("step_*.npz"),
+        # What the run measured itself, or else what `nfnets_jax.analyze` did.
+        folder = next((f for f in (directory / "analysis", directory / "analyze") if f.exists()),
+                      directory)
+        files = sorted(folder.glob("step_*.npz"),
                        key=lambda file: int(file.stem.removeprefix("step_")))
         cosines = {file.stem.replace("_", " "): arrays["cosines"] for file in files
                    if "cosines" in (arrays := np.load(file))}

@@ -145,9 +145,8 @@ def small_weights_probability(confusion, *, num_examples, dim, depth, radius=0.0
     """
     exponent = -constant * dim * np.square(confusion) / (16 * _scale(depth))
     if radius:
-        exponent = exponent / 4
-        if radius > confusion / (16 * depth):
-            exponent += 32 * dim * depth * radius / confusion
+        exponent = exponent / 4 + np.where(
+            radius > confusion / (16 * depth), 32 * dim * depth * radius / confusion, 0.0)
     return 1 - num_examples**2 * np.exp(exponent)
 
 
@@ -255,7 +254,7 @@ def _check_learning_rate(num_examples, smoothness, learning_rate) -> None:
     largest = 2 / (num_examples * np.asarray(smoothness))
     if np.any((learning_rate <= 0) | (learning_rate >= largest)):
         raise ValueError(f"learning_rate={learning_rate}: the theorem needs one above 0 and below "
-                         f"2 / (N L) = {largest:g}")
+                         f"2 / (N L) = {np.min(largest):g}")
 
 
 def _rho(num_examples, smoothness, learning_rate):

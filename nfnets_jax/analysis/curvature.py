@@ -175,8 +175,10 @@ def lanczos(product: Product, like: Any, key: jax.Array, num_products: int) -> R
                          "of parameters")
     start = jax.random.normal(key, flat.shape, flat.dtype)
     tridiagonalize = decomp.tridiag_sym(num_products, materialize=False, custom_vjp=False)
-    basis, (diagonal, off_diagonal), rest, _ = tridiagonalize(
-        lambda vector: ravel_pytree(product(unravel(vector)))[0], start)
+    # In the default precision of accelerators the basis would lose its orthogonality.
+    with jax.default_matmul_precision("highest"):
+        basis, (diagonal, off_diagonal), rest, _ = tridiagonalize(
+            lambda vector: ravel_pytree(product(unravel(vector)))[0], start)
     # The start vector's space may end early: matfree then goes on with rounding errors, or 0 / 0.
     # What is put there is apart from the rest, has no weight, and lies between lambda_min and
     # lambda_max.

@@ -32,6 +32,8 @@ from nfnets_jax.training.mesh import (
     sharding,
 )
 
+# Examples of which all pairs are compared.
+LARGEST_GRAM = 8192
 # Name of a metric -> attribute of `gradient_confusion.Confusion`.
 _CONFUSION = {
     "min_cosine": "min_cos",
@@ -42,6 +44,7 @@ _CONFUSION = {
     "negative_fraction": "frac_negative",
     "eta": "eta_raw",
     "num_pairs": "n_pairs",
+    "num_zero_gradients": "num_zero",
     "effective_sample_size": "effective_sample_size",
 }
 
@@ -94,8 +97,10 @@ class Diagnostics:
         self._settings, self._batch_size, self._mesh = settings, batch_size, mesh
         devices = mesh.shape[DATA]
         if batch_size % devices:
-            raise ConfigError(f"analysis.batch_size={batch_size}: must be a multiple of the "
-                              f"{devices} devices that share a minibatch")
+            raise ConfigError(
+                f"analysis.batch_size={batch_size}: must be a multiple of the {devices} devices "
+                f"that share a minibatch, such as {-(-batch_size // devices) * devices}")
+        self._placed: curvature.Batches | None = None
         self._compare = map_over_devices(
             self._compare_gradients, mesh, (REPLICATED, P(None, DATA)), REPLICATED)
         self._curve = map_over_devices(
@@ -105,22 +110,45 @@ class Diagnostics:
     def _examples(self) -> Any:
         examples = self._objective.examples(self._settings["num_examples"])
         count = len(jax.tree.leaves(examples)[0])
-        most = count // 2 if self._settings["sampling"] == "disjoint" else count
-        if self._batch_size > most:
+        settings, of_examples = self._settings, self._settings["gradients"] == "examples"
+        compares = {"gradient_confusion", "gradient_noise"} & set(self.measures)
+        if of_examples and compares:
+            self._check_examples(count)
+        most = count // 2 if settings["sampling"] == "disjoint" and not of_examples else count
+        if self._batch_size > most and (not of_examples or "curvature" in self.measures):
             raise ConfigError(
                 f"analysis.batch_size={self._batch_size}: {count} examples allow at most {most} "
-                f"with analysis.sampling={self._settings['sampling']}")
+                f"with analysis.sampling={settings['sampling']}; use a smaller batch, or more of "
+                "analysis.num_examples")
+        if (self._batch_size == count and settings["sampling"] == "independent"
+                and not of_examples and "gradient_noise" in self.measures):
+            raise ConfigError(
+                f"analysis.batch_size={self._batch_size}: minibatches of all {count} examples have "
+                "no noise; use a smaller batch")
         return examples
 
-    @functools.cached_property
-    def _batches(self) -> curvature.Batches:
-        """All examples, on the devices; those that fill no batch are left out for batch norms."""
-        examples, size = self._examples, self._batch_size
-        if self._is_training:
-            count = len(jax.tree.leaves(examples)[0]) // size * size
-            examples = jax.tree.map(lambda x: x[:count], examples)
-        return jax.device_put(
-            curvature.split(examples, size), sharding(self._mesh, P(None, DATA)))
+    def _check_examples(self, count: int) -> None:
+        """Refuses numbers of examples whose Gram matrix cannot be made."""
+        devices = self._mesh.shape[DATA]
+        if not 2 <= count <= LARGEST_GRAM:
+            raise ConfigError(
+                f"analysis.gradients='examples': compares all pairs of {count} examples; set "
+                f"analysis.num_examples to a number from 2 to {LARGEST_GRAM}")
+        if count % devices:
+            raise ConfigError(
+                f"analysis.gradients='examples': {count} examples do not divide among the "
+                f"{devices} devices; set analysis.num_examples={count - count % devices}")
+
+    def _batches(self, state: Any) -> curvature.Batches:
+        """All examples, on the devices; for batch norms without those that fill no batch."""
+        if self._placed is None:
+            examples, size = self._examples, self._batch_size
+            if self._is_training and self._objective.has_batch_statistics(state):
+                count = len(jax.tree.leaves(examples)[0]) // size * size
+                examples = jax.tree.map(lambda x: x[:count], examples)
+            self._placed = jax.device_put(
+                curvature.split(examples, size), sharding(self._mesh, P(None, DATA)))
+        return self._placed
 
     @property
     def _is_training(self) -> bool:
@@ -138,13 +166,14 @@ class Diagnostics:
           ConfigError: if the examples are too few, or single ones have no gradients of their own.
         """
         values, arrays = {}, {}
+        state = jax.device_put(state, sharding(self._mesh, REPLICATED))
         if {"gradient_confusion", "gradient_noise"} & set(self.measures):
             if self._settings["gradients"] == "examples":
                 confusion, noise = self._compare_examples(state)
             else:
                 confusion, noise = self._compare_minibatches(state, seed, step)
             if "gradient_confusion" in self.measures:
-                values |= {name: getattr(confusion, attribute)
+                values |= {name: float(getattr(confusion, attribute))
                            for name, attribute in _CONFUSION.items()}
                 arrays["cosines"] = confusion.cosines
             if "gradient_noise" in self.measures:
@@ -157,7 +186,7 @@ class Diagnostics:
                 raise ConfigError(f"analysis.num_products={self._settings['num_products']}: must "
                                   f"be at most {size}, the number of parameters")
             key = jax.random.fold_in(jax.random.key(seed), step)
-            loss, norm, ritz = jax.device_get(self._curve(state, self._batches, key))
+            loss, norm, ritz = jax.device_get(self._curve(state, self._batches(state), key))
             values |= {"loss": float(loss), "gradient_norm": float(norm),
                        "lambda_min": float(ritz.values[0]), "lambda_max": float(ritz.values[-1]),
                        "lambda_min_residual": float(ritz.residuals[0]),
@@ -217,9 +246,7 @@ class Diagnostics:
                 "analysis.gradients='examples': with batch statistics an example has no gradient "
                 "of its own; set analysis.batch_norm to moving_average, or gradients to "
                 "minibatches")
-        count = len(jax.tree.leaves(self._examples)[0])
-        count -= count % self._mesh.shape[DATA]
         gram = jax.device_get(gram_lib.gram(
             jax.tree_util.Partial(self._losses, state), self._objective.params(state),
-            jax.tree.map(lambda x: x[:count], self._examples), mesh=self._mesh))
+            self._examples, mesh=self._mesh))
         return gradient_confusion.per_example_confusion(gram), gradient_noise.of_gram(gram)

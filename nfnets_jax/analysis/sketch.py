@@ -17,6 +17,8 @@ from nfnets_jax.analysis import per_example
 from nfnets_jax.analysis.gradient_confusion import cosines
 from nfnets_jax.analysis.haiku_layers import Losses, find_layers
 
+_BLOCK_ELEMENTS = 2**26
+
 
 def sketch_gradients(
     losses: Losses, params: Any, batch: Any, key: jax.Array, size: int, *,
@@ -36,8 +38,9 @@ def sketch_gradients(
     losses = gram_lib.as_partial(losses)
     layers = find_layers(losses, params, batch)
     count = len(jax.tree.leaves(batch)[0])
-    chosen = gram_lib.choose_block_size(layers, jax.tree.leaves(params))
-    block_size = min(count, block_size or chosen)
+    # The gradients of a block, their signed copy and its transpose are in memory.
+    dimensions = sum(x.size for x in jax.tree.leaves(params))
+    block_size = min(count, block_size or max(1, _BLOCK_ELEMENTS // (3 * dimensions)))
     blocks = []
     for start in range(0, count, block_size):
         begin = min(start, count - block_size)

@@ -12,8 +12,10 @@ from nfnets_jax.reports import curvature, gradient_confusion
 def save(findings: Findings, directory: str | os.PathLike, step: int) -> None:
     """Writes `step_{step}.npz`, `cosines_{step}.png` and `spectrum_{step}.png` into a folder.
 
-    Each file appears complete or not at all; there are pictures only of what was measured.
+    Each file appears complete or not at all; there are files only of what was measured.
     """
+    if not findings.arrays:
+        return
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     arrays = findings.arrays

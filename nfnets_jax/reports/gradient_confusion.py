@@ -46,6 +46,7 @@ def plot_cosines(
     figure = Figure(figsize=(6, 3.6), layout="constrained")
     axes = figure.subplots()
     for i, (name, values) in enumerate(cosines.items()):
+        values = np.clip(values, -1, 1)  # rounding errors would leave the axis
         axes.hist(values, bins=np.linspace(-1, 1, 81), density=True, color=f"C{i}", alpha=0.15)
         if np.ptp(values) > 0:
             axes.plot(*density(values), color=f"C{i}")

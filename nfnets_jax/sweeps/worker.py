@@ -20,12 +20,11 @@ import jax
 from jax.sharding import Mesh
 
 from nfnets_jax import tasks
-from nfnets_jax.analysis import diagnostics
 from nfnets_jax.sweeps import leases, table
 from nfnets_jax.sweeps.plan import Chunk, Plan, digest
 from nfnets_jax.sweeps.progress import SweepProgress
 from nfnets_jax.training import mapping as mapping_lib
-from nfnets_jax.training.mesh import POPULATION, make_mesh
+from nfnets_jax.training.mesh import POPULATION
 from nfnets_jax.training.population import Mapping
 from nfnets_jax.training.population_record import Outcome, Runs
 from nfnets_jax.training.population_run import PopulationRunner
@@ -301,11 +300,6 @@ def make_runner(chunks: Sequence[Chunk], chunk: Chunk, mesh: Mesh, mapping: Mapp
     num_seeds = max(len({cell.config["seed"] for cell in other.cells})
                     for other in chunks if other.program.key == chunk.program.key)
 
-    def make_experiment(seed):
-        return tasks.create({**config, "seed": seed})
-
     return PopulationRunner(
-        make_experiment, size=chunk.size, num_seeds=num_seeds,
-        evaluate_every=config["evaluate_every"], mesh=mesh, mapping=mapping,
-        diagnostics=diagnostics.create(make_experiment(0), config, make_mesh(
-            devices=mesh.devices.flat[:1])))
+        lambda seed: tasks.create({**config, "seed": seed}), size=chunk.size, num_seeds=num_seeds,
+        evaluate_every=config["evaluate_every"], mesh=mesh, mapping=mapping, config=config)

@@ -223,10 +223,9 @@ def train(experiment: Experiment, config: dict, workdir: str | os.PathLike, mesh
         metrics: dict[str, float] = {}
 
         def analyse(step, state):
-            if diagnostics is None:
-                return
             progress.note(f"analysing step {step}: {', '.join(diagnostics.measures)}")
             findings = diagnostics.measure(state.task, config["seed"], step)
+            _check_finite(findings.values, f"the analysis after step {step}", step, checkpoints)
             writer.write(step, "analysis", findings.values)
             progress.note("  ".join(
                 f"{name} {value:.4g}" for name, value in findings.values.items()))
@@ -243,8 +242,8 @@ def train(experiment: Experiment, config: dict, workdir: str | os.PathLike, mesh
                 state = state._replace(task=jax.device_put(
                     experiment.prepare(jax.device_get(state.task)), sharding(mesh, REPLICATED)))
             _draw(experiment, state, workdir, "initial", progress)
-            analyse(0, state)
-
+            if diagnostics is not None:
+                analyse(0, state)
 
         def log(step):
             values = jax.device_get(pending)
@@ -288,7 +287,7 @@ def train(experiment: Experiment, config: dict, workdir: str | os.PathLike, mesh
 
             stopping = stop.reached(step)
             evaluating = step == total or _is_due(step, config["evaluate_every"])
-            analysing = step == total or _is_due(step, config["analysis"]["every"])
+            analysing = diagnostics is not None and diagnostics.is_due(step, total)
             saving = stopping or evaluating or _is_due(step, config["checkpoint_every"])
             if saving or analysing or _is_due(step, config["log_every"]):
                 log(step)
@@ -340,7 +339,7 @@ def _check_finite(values: dict, where: str, params_step: int, checkpoints: Check
       params_step: the step after which the parameters were what the loss was computed from.
       checkpoints: of the run.
     """
-    for name in ("loss", "gradient_norm"):
+    for name in ("loss", "gradient_norm", "min_cosine", "gradient_square"):
         if name not in values or np.isfinite(values[name]):
             continue
         checkpoints.wait()

@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from nfnets_jax.analysis.diagnostics import Diagnostics
+from nfnets_jax.analysis import diagnostics
 from nfnets_jax.data import prefetch_to_device
 from nfnets_jax.tasks.task import Experiment
 from nfnets_jax.training.checkpoints import Checkpoints, DamagedCheckpointError, Restored
@@ -31,6 +31,8 @@ LARGEST_INPUT_BYTES = 2**28
 LARGEST_KEPT_BYTES = 2**29
 # In how many parts a run's curve shows the loss of its steps, beside the evaluations.
 CURVE_PARTS = 20
+# Of an array that an analysis finds on a member: longer ones are not kept.
+LARGEST_ARRAY = 20_000
 # Seconds that a block of steps may take before the host has a look, about.
 BLOCK_SECONDS = 2.0
 
@@ -47,14 +49,16 @@ class PopulationRunner:
       evaluate_every: steps between evaluations; 0 for the first and the last alone.
       mesh: from `mesh.make_mesh`.
       mapping: see `population.map_population`.
-      diagnostics: what is analysed on each member, for one device; at evaluations, where due.
+      config: of any member, which says what is analysed on each, at evaluations where that is due;
+        None for nothing.
     """
 
     def __init__(self, make_experiment: Callable[[int], Experiment], *, size: int, num_seeds: int,
                  evaluate_every: int, mesh: Mesh, mapping: Mapping,
-                 diagnostics: Diagnostics | None = None):
+                 config: dict[str, Any] | None = None):
         self.experiment = make_experiment(0)
-        self._diagnostics = diagnostics
+        self._diagnostics = config and diagnostics.create(
+            self.experiment, config, make_mesh(devices=mesh.devices.flat[:1]))
         self.mesh, self.size, self.mapping = mesh, size, mapping
         self._make_experiment = functools.lru_cache(maxsize=256)(make_experiment)
         self._num_seeds = num_seeds
@@ -233,7 +237,7 @@ class PopulationRunner:
             if self.experiment.measure is not None:
                 means = self._measure(members, means, count, split)
             metrics |= {f"{role}_{name}": value for name, value in means.items()}
-        if self._diagnostics is not None and self._diagnostics.is_due(
+        if self._diagnostics and self._diagnostics.is_due(
                 step, self.experiment.total_steps):
             metrics |= self._analyse(members, step)
         fetched = jax.device_get((members.is_training, members.loss_sum, members.run.step))
@@ -255,7 +259,9 @@ class PopulationRunner:
         for k in np.flatnonzero(training):
             findings = self._diagnostics.measure(
                 jax.tree.map(lambda x, k=k: x[k], states), int(seeds[k]), step)
-            for name, value in {**findings.values, **findings.arrays}.items():
+            arrays = {name: array for name, array in findings.arrays.items()
+                      if array.size <= LARGEST_ARRAY}
+            for name, value in {**findings.values, **arrays}.items():
                 column = found.setdefault(name, np.full((self.size, *np.shape(value)), np.nan))
                 column[k] = value
         return found

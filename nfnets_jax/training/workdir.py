@@ -4,6 +4,7 @@
     metrics.jsonl    one line for each record        tensorboard/   the same as event files
     checkpoints/     one folder for each step kept   damaged/       those that could not be read
     figures/         pictures, drawn at the start and at the end
+    analysis/        what was measured with `analysis.measures`: arrays and pictures of each step
 """
 
 import errno

@@ -41,14 +41,15 @@ def students(**analysis):
 def make(config, devices=1):
     experiment = tasks.create(config)
     grid = mesh.make_mesh(devices=jax.devices()[:devices])
-    state = experiment.task.init(jax.random.key(3), experiment.hyper)
+    programs_of = loop.map_task(experiment.task, grid)
+    state = loop.initialize(programs_of, experiment, 3).task
     return experiment, state, diagnostics.create(experiment, config, grid)
 
 
-def dense(experiment, state):
+def dense(experiment, state, count=None):
     """Per-example gradients [N, P] and the Hessian [P, P] of the loss, in the plainest way."""
     objective = experiment.objective
-    batch = objective.examples(None)
+    batch = objective.examples(count)
     flat, unravel = jax.flatten_util.ravel_pytree(objective.params(state))
 
     def losses(x):
@@ -153,8 +154,10 @@ def test_an_interrupted_run_finds_what_an_uninterrupted_one_finds(tmp_path):
                        for name in ("whole", "parts"))
         assert all(left[name].tobytes() == right[name].tobytes() for name in left.files)
 
-    # The checkpoint of the last step is what the loop had measured.
+    # The checkpoint of the last step is what the loop had measured; its files are left alone.
+    kept = {file: file.read_bytes() for file in (tmp_path / "whole" / "analysis").iterdir()}
     status, output = programs.run(tmp_path / "whole", "--set=num_pairs=12", program="analyze")
+    assert kept == {file: file.read_bytes() for file in kept}
     assert status == 0, output
     printed = json.loads(output.strip().splitlines()[-1])
     for name in NAMES:
@@ -185,6 +188,51 @@ def test_members_of_a_population_are_analysed_as_lone_runs_are():
         assert "min_cosine" in outcome.curve[0]
 
 
+def test_no_example_is_left_out_without_batch_norm():
+    experiment, state, measured = make(students(num_examples=63, measures=("curvature",)))
+    gradients, _ = dense(experiment, state, 63)
+    found = measured.measure(state, seed=0, step=0).values
+    assert found["gradient_norm"] == pytest.approx(np.linalg.norm(gradients.mean(0)), rel=1e-5)
+
+
+def losses_of(experiment, state, part, is_training):
+    """In a mapped program, because norms average over the devices."""
+    objective = experiment.objective
+    mapped = mesh.map_over_devices(
+        lambda state, batch: objective.losses(objective.params(state), state, batch, is_training),
+        mesh.make_mesh(devices=jax.devices()[:1]), (mesh.REPLICATED, mesh.SHARDED), mesh.SHARDED)
+    return mapped(
+        jax.device_get(state), jax.tree.map(lambda x: x[part], objective.examples(None)))
+
+
+def test_batch_norm_sees_the_minibatch_or_the_moving_averages():
+    config = config_lib.default_config("teacher_student")
+    config.update(num_examples=30, num_dimensions=6, batch_size=8, num_steps=6)
+    config.network.update(name="mlp", norm="batch", widths=(5,))
+    for mode, drops in (("batch", True), ("moving_average", False)):
+        config.analysis.update(measures=("curvature",), batch_norm=mode, num_products=10)
+        found = []
+        for devices in (1, 2):
+            experiment, state, measured = make(config_lib.check_config(config, 1), devices)
+            found.append(measured.measure(state, seed=0, step=0).values)
+        parts = [slice(8 * i, 8 * i + 8) for i in range(3)] if drops else [slice(None)]
+        losses = np.concatenate([losses_of(experiment, state, part, drops) for part in parts])
+        for values in found:
+            assert values["loss"] == pytest.approx(losses.mean(), rel=1e-5)
+        assert found[1]["lambda_max"] == pytest.approx(found[0]["lambda_max"], rel=1e-4)
+
+
+def test_a_loss_that_is_not_finite_ends_a_run_in_words(tmp_path):
+    config = students()
+    config["optimizer"]["learning_rate"] = 1e38
+    config["num_steps"] = 1
+    with preemption.StopRequest() as stop, pytest.raises(
+            loop.NonFiniteLossError, match="the analysis after step 1"):
+        workdir.open_workdir(tmp_path, config)
+        loop.train(tasks.create(config), config, tmp_path,
+                   mesh.make_mesh(devices=jax.devices()[:1]), stop)
+
+
 @pytest.mark.parametrize("fields, message", [
     (dict(measures=("curvatur",)), "analysis.measures"),
     (dict(measures=("curvature", "curvature")), "analysis.measures"),
@@ -203,6 +251,14 @@ def test_what_cannot_be_measured_is_refused_with_a_remedy():
     _, state, measured = make(students(batch_size=40, sampling="disjoint"))
     with pytest.raises(config_lib.ConfigError, match="at most 32"):
         measured.measure(state, 0, 0)
+    _, state, measured = make(students(batch_size=64))
+    with pytest.raises(config_lib.ConfigError, match="have no noise"):
+        measured.measure(state, 0, 0)
+    for count, message in ((1, "from 2 to"), (9, "num_examples=8")):
+        _, state, measured = make(students(
+            gradients="examples", num_examples=count, measures=MEASURES[:1]), 4)
+        with pytest.raises(config_lib.ConfigError, match=message):
+            measured.measure(state, 0, 0)
     simulation = config_lib.check_config(
         {"task": "noisy_quadratic", "analysis": {"measures": ("curvature",)}}, 1)
     with pytest.raises(config_lib.ConfigError, match="no loss of single examples"):

@@ -1,5 +1,7 @@
 """Noise of gradients that are known: quadratic losses around points that NumPy draws."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -68,3 +70,17 @@ def test_devices_share_each_minibatch():
 def test_one_minibatch_is_refused():
     with pytest.raises(ValueError, match="1 minibatch has no variance; give two or more"):
         gradient_noise.of_gram(jnp.ones((1, 1)))
+
+
+@pytest.mark.parametrize("sampling", ["independent", "disjoint"])
+def test_pairs_of_minibatches_estimate_without_bias(sampling):
+    gradients = np.random.default_rng(0).normal(size=(5, 3)) + 0.7
+    batches = list(itertools.combinations(range(5), 2))
+    products = []
+    for a, b in itertools.product(batches, batches):
+        if sampling == "independent" or not set(a) & set(b):
+            pair = np.stack([gradients[list(a)].mean(0), gradients[list(b)].mean(0)])
+            products.append(pair @ pair.T)
+    found = gradient_noise.of_pairs(np.array(products), 2, 5, sampling)
+    assert found.gradient_square == pytest.approx(np.sum(gradients.mean(0) ** 2), rel=1e-12)
+    assert found.covariance_trace == pytest.approx(np.sum(gradients.var(0)), rel=1e-12)
