@@ -73,6 +73,8 @@ def forward(block, params, images, values):
     x = convolve(images.astype(np.float64), layer("/initial_conv"), 2 if is_imagenet else 1)
     if block == "fixup":
         x = act(x + layer("")["bias1"])
+    if block == "bn_v1":
+        x = act(normalize(x, layer("/initial_bn")))
     if is_imagenet:
         x = np.max([window for _, window in windows(x, 3, 2, -np.inf)], axis=0)
     outputs, branches = [squared_mean_and_variance(x)], []
@@ -86,7 +88,7 @@ def forward(block, params, images, values):
             transition = i == 0 and (stride > 1 or x.shape[-1] != width)
             name = f"/block_{index}"
             strides = [1, stride, 1] if values["bottleneck"] else [stride, 1]
-            scalars = layer(name) if block not in ("bn", "plain") else {}
+            scalars = layer(name) if block not in ("bn", "bn_v1", "plain") else {}
             if block == "fixup":
                 h = x + scalars["bias1a"]
                 shortcut = convolve(h, layer(f"{name}/conv_shortcut"), stride) if transition else h
@@ -97,6 +99,15 @@ def forward(block, params, images, values):
                     if j < len(strides) - 1:
                         f = act(f + scalars[f"bias{j + 1}b"])
                 f = f * scalars["scale"] + scalars[f"bias{len(strides)}b"]
+                x = act(f + shortcut)
+            elif block == "bn_v1":
+                f, shortcut = x, x
+                for j, s in enumerate(strides):
+                    f = convolve(f if j == 0 else act(f), layer(f"{name}/conv{j}"), s)
+                    f = normalize(f, layer(f"{name}/bn{j}"))
+                if transition:  # without a projection: every other position, zeros for channels
+                    shortcut = np.zeros_like(f)
+                    shortcut[..., :x.shape[-1]] = x[:, ::stride, ::stride]
                 x = act(f + shortcut)
             else:
                 def activate(value, j, name=name):
@@ -125,7 +136,7 @@ def forward(block, params, images, values):
             index += 1
     if block == "bn":
         x = normalize(x, layer("/final_bn"))
-    features = (x if block == "fixup" else act(x)).mean((1, 2))
+    features = (x if block in ("fixup", "bn_v1") else act(x)).mean((1, 2))
     pooled = features + (layer("")["bias2"] if block == "fixup" else 0.0)
     logits = pooled @ layer("/classifier")["w"] + layer("/classifier")["b"]
     squared_means, variances = zip(*outputs, strict=True)
@@ -158,6 +169,7 @@ def random_arrays(shapes, seed):
         ("fixup", BOTTLENECK),
         ("bn", dict(BASIC, use_se=True)),
         ("bn", dict(BASIC, use_skip=False)),
+        ("bn_v1", dict(BASIC, use_projection=False)),
         ("plain", dict(BASIC, use_skip=False)),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
