@@ -131,7 +131,7 @@ def resolve(name: str, defaults: Mapping[str, Any], overrides: Mapping[str, Any]
 
     Raises:
       ValueError: for an unknown argument, a value that is not allowed, stages that do not agree
-        in number, or a bottleneck that would have no channels.
+        in number, a bottleneck that would have no channels, or stochastic depth without shortcuts.
     """
     for argument, value in overrides.items():
         if argument not in defaults:
@@ -145,6 +145,11 @@ def resolve(name: str, defaults: Mapping[str, Any], overrides: Mapping[str, Any]
     resolved = {**defaults, **plain}
     if "depths" in resolved:
         _check_stages(resolved)
+    if resolved.get("stochastic_depth_rate") and not resolved.get("use_skip", True):
+        raise ValueError(
+            f"stochastic_depth_rate={resolved['stochastic_depth_rate']} is not allowed with "
+            "use_skip=False: without shortcuts an example whose branch is dropped would become 0; "
+            "use 0")
     if resolved["activation"] == "glu":
         _check_glu(name, resolved)
     return resolved

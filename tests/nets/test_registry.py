@@ -233,6 +233,8 @@ def test_unknown_names_are_answered_with_near_ones(name, message):
         ("nf_resnet50", dict(stem="none"), "stem='none' .* one of 'imagenet', 'cifar'"),
         ("skipinit_resnet50", dict(weight_init="xavier"), "weight_init='xavier' .* 'he', 'lecun'"),
         ("bn_resnet50", dict(bn_decay_rate=1), "bn_decay_rate=1 "),
+        ("plain_resnet50", dict(use_skip=False, stochastic_depth_rate=0.1),
+         "stochastic_depth_rate=0.1 is not allowed with use_skip=False.*; use 0"),
         ("bn_resnet50", dict(cross_replica_axis=0), "cross_replica_axis=0 .* name of an axis"),
     ],
 )
