@@ -27,6 +27,7 @@ from nfnets_jax.tasks.task import Experiment, Hyper, Metrics, Task
 DECAYS = {"constant": lambda step: 1.0, "inverse": lambda step: 1.0 / (step + 1.0),
           "inverse_sqrt": lambda step: (step + 1.0) ** -0.5}
 LARGEST_GRID = 2**12
+LARGEST_COUNT = 2**31 - 1  # of int32
 # Followed by a point, the metric that says how much of the time it was the nearest.
 SHARE = "share_at_"
 
@@ -270,6 +271,11 @@ def check(config: dict[str, Any], device_count: int) -> dict[str, Any]:
         raise ConfigError(f"quantization.delta={grid.delta:g}: there would be more than "
                           f"{LARGEST_GRID} points, each of which is counted; use at least "
                           f"{(grid.hi - grid.lo) / LARGEST_GRID:g}")
+    counted = config["num_steps"] - config["num_discarded"]
+    if config["num_dimensions"] == 1 and counted * config["num_walks"] > LARGEST_COUNT:
+        raise ConfigError(f"num_walks={config['num_walks']}: times the {counted} steps that are "
+                          "counted, it is more than an int32 can count; use at most "
+                          f"{LARGEST_COUNT // counted}")
     return config
 
 

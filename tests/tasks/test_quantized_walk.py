@@ -151,7 +151,9 @@ def test_wells():
     ({"rounding": "stochastic"}, {}, "quantization.rounding='stochastic': belongs to"),
     ({"upper": 4.75}, {}, "quantization.upper=4.75: not a multiple of delta=0.5"),
     ({"upper": 3.0}, {}, "start=4: must be between"),
-    ({"delta": 2.0**-10}, {}, "quantization.delta=0.000976562: there would be more than 4096")])
+    ({"delta": 2.0**-10}, {}, "quantization.delta=0.000976562: there would be more than 4096"),
+    ({}, {"num_walks": 2**12, "num_steps": 2**19 + 1, "num_discarded": 1},
+     "num_walks=4096: times the 524288 steps that are counted, .* use at most 4095")])
 def test_what_does_not_fit_is_refused(quantization, changes, words):
     with pytest.raises(config_lib.ConfigError, match=words):
         experiment_of(quantization, **changes)
