@@ -120,6 +120,30 @@ def test_binary_weights_are_a_grid_of_two_points():
     np.testing.assert_allclose(matrix, [[.675, .325], [.175, .825]], atol=1e-15)
 
 
+# Of figure 2, on -5, -4.5, ..., 10.
+WELLS_POINTS = np.arange(-10, 21) / 2
+WELLS = np.where(WELLS_POINTS < 1, 0, np.where(WELLS_POINTS < 3.5, 1, 2))
+WELLS_GRADIENT = 2 * (WELLS_POINTS - np.array([0.0, 2.5, 4.75])[WELLS])
+WELLS_LOSS = WELLS_GRADIENT**2 / 4 + np.array([2.0, 0.75, 0.19])[WELLS]
+
+
+@pytest.mark.parametrize("std, alpha, loss, at_bottom, distance", [
+    (2, 1, 2.6057, .1261, .715), (2, .1, .4210, .7210, 6.4e-3), (2, .01, .415646, .7274, 0),
+    (2, None, .415646, .7274, 0), (1, None, .311739, .884221, 0), (4, None, .634823, .519059, 0)])
+def test_wells_have_their_losses_until_the_learning_rate_is_lost(
+        std, alpha, loss, at_bottom, distance):
+    noise = chain.Gaussian(std)
+    limit = law = chain.stationary(chain.generator(WELLS_POINTS, WELLS_GRADIENT, noise))
+    if alpha is not None:
+        law = chain.stationary(
+            chain.transition_matrix(WELLS_POINTS, WELLS_GRADIENT, alpha, noise))
+    np.testing.assert_allclose(law @ WELLS_LOSS, loss, atol=1e-6 if alpha in (None, .01) else 5e-5)
+    np.testing.assert_allclose(law[np.isin(WELLS_POINTS, [4.5, 5])].sum(), at_bottom,
+                               atol=5e-5 if std == 2 else 1e-6)
+    np.testing.assert_allclose(chain.total_variation(law, limit), distance,
+                               rtol=2e-3, atol=1e-10)
+
+
 def test_three_states_with_halved_rates_mix_half_as_fast():
     slow = np.array([[.9, .1, 0], [.2, .5, .3], [0, .1, .9]])
     fast = np.eye(3) + 2 * (slow - np.eye(3))
