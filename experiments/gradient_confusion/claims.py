@@ -95,6 +95,12 @@ def at_initialization() -> Iterator[Claim]:
             numbers, *means.values(), strict=True) if n >= 4)
         yield Claim(f"{kind}: wider, higher cosine, 4 or more matrices", "at every step",
                     "yes" if rises else "no", rises)
+    found = np.array([[initialization.measure(
+        "tanh", num_matrices=n, width=width, seeds=SEEDS).std.mean() for n in (5, 9, 17)]
+        for width in (16, 64, 256)])
+    ordered = bool(np.all(np.diff(found, axis=0) < 0) and np.all(np.diff(found, axis=1) > 0))
+    yield Claim("tanh: standard deviation of the cosines of 5, 9, 17 matrices, widths 16, 64, 256",
+                "more matrices raise it, width lowers it", "; ".join(map(_join, found)), ordered)
     two = [initialization.measure("relu", num_matrices=2, width=width, seeds=SEEDS).minimum.mean()
            for width in (16, 256)]
     yield _near("relu, 2 matrices, the reverse: smallest cosine of width 16, 256", (-.357, -.453),
