@@ -13,16 +13,18 @@ Time: not run by us at this size. The laptop's version is digits_batch_size.py.
 from experiments.quantized import cifar, methods
 from nfnets_jax import sweeps
 
+BATCHES = (128, 256, 512, 1024)
+
 
 def get_config():
     """The config of the runs."""
     config = cifar.get_config("resnet56")
     config.quantization.log_changes = True
-    config.evaluate_every = 5 * cifar.STEPS_PER_EPOCH
     return config
 
 
 def get_sweep():
     """The runs: method by batch size."""
-    return sweeps.product({methods.METHOD: ("binary_connect", "stochastic")},
-                          {methods.BATCH: (128, 256, 512, 1024)})
+    every_five_epochs = sweeps.zipped({
+        methods.BATCH: BATCHES, "evaluate_every": [5 * (50_000 // batch) for batch in BATCHES]})
+    return sweeps.product({methods.METHOD: ("binary_connect", "stochastic")}, every_five_epochs)
