@@ -3,9 +3,10 @@
 Reproduces: figures 2, 3 and 4 of arXiv 1904.06963. CNN-b-l is the Wide-ResNet of depth b and width
     l without skips and batch norm. As read: 200 epochs of SGD without momentum and weight decay,
     batch 128, the learning rate divided by 10 at epochs 80 and 160 and tuned for each network on a
-    grid by the training loss, He's initialisation, five seeds, the networks, and 100 pairs of
-    batches of 128, whose gradients are compared after each epoch. Recalled: crops with a padding of
-    4 and flips. Chosen: the grid, half decades from 0.001 to 10; no biases in convolutions.
+    grid by the training loss, He's initialisation, five seeds, and 100 pairs of batches of 128,
+    whose gradients are compared after each epoch. From notes by others: the lists of depths.
+    Recalled: crops with a padding of 4 and flips. Chosen: the grid, half decades from 0.001 to 10;
+    no biases in convolutions.
 Published: curves only. Deeper networks train slower and their smallest cosine is lower; wider ones
     the reverse. Skips and batch norm help alone, and only both together keep it up in depth.
 Variants: depth, CNN-b-2 with b from 16 to 40 (figure 2); width, CNN-16-l with l from 2 to 6

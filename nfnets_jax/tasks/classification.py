@@ -344,7 +344,10 @@ def initial_params(config: Mapping[str, Any]) -> hk.Params:
 
 
 def encoder_of(state: State) -> tuple[hk.Params, hk.State]:
-    """The parameters and the state of a trained network, those that are evaluated."""
+    """The parameters and the state of a trained network, those that are evaluated.
+
+    Where `quantization.evaluate` is 'latent' they are the quantized weights all the same.
+    """
     if state.ema_params:
         return state.ema_params, state.ema_network_state
     return state.params, state.network_state

@@ -1,4 +1,4 @@
-"""VGG networks: the papers' numbers of parameters, and the forward pass written out again."""
+"""VGG networks: parameters of recalled architectures, and the forward pass written out again."""
 
 import jax
 import jax.numpy as jnp
@@ -21,9 +21,9 @@ def weights(name):
     return counts
 
 
-def test_parameters_are_those_of_the_papers():
-    # Convolutions and matrices as derived from both papers' descriptions; norms and the
-    # classifier's bias by hand.
+def test_parameters_are_those_of_the_recalled_architectures():
+    # No paper's table: derived by hand, for VGG-9 as recalled and for VGG-BC as in the code of
+    # BinaryConnect.
     channels = 2 * 64 + 2 * 128 + 3 * 256
     assert weights("vgg9") == {
         4: 1_734_336, 2: 1_048_576 + 2_560, 1: 2 * (channels + 256) + 10}
