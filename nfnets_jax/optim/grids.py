@@ -73,7 +73,7 @@ class Grid:
 
 @dataclasses.dataclass(frozen=True)
 class BinaryGrid:
-    """The two points -scale and scale, of codes 0 and 1. They are 2 scale apart.
+    """The two points -scale and scale, of codes 0 and 1. They are 2 scale apart; NaN stays NaN.
 
     Attributes:
       scale: above 0; may be traced.
@@ -108,15 +108,16 @@ class BinaryGrid:
 
     def nearest(self, w: jax.Array) -> jax.Array:
         """Codes of the nearest points; that of 0 is `scale`."""
-        return jnp.where(w >= 0, 1.0, 0.0)
+        return jnp.heaviside(w, 1.0)
 
     def locate(self, w: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Codes of the point below, always 0, and how far w is to the next, in [0, 1]."""
-        return jnp.zeros_like(w), jnp.clip(0.5 * (w / self.scale + 1.0), 0.0, 1.0)
+        codes = jnp.where(jnp.isnan(w), w, 0.0)
+        return codes, jnp.clip(0.5 * (w / self.scale + 1.0), 0.0, 1.0)
 
     def points(self, codes: jax.Array) -> jax.Array:
         """The points with these codes."""
-        return jnp.where(codes > 0, self.scale, -self.scale)
+        return self.scale * (2.0 * jnp.clip(codes, 0.0, 1.0) - 1.0)
 
 
 def round_deterministic(w: jax.Array, grid: Grid | BinaryGrid) -> jax.Array:

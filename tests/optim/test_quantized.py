@@ -85,6 +85,15 @@ def test_halfway_is_rounded_away_from_zero_and_the_sign_of_zero_is_positive():
         np.array([0.2, 0.2, -0.2], np.float32))
 
 
+@pytest.mark.parametrize("grid", [Grid(0.5, -1.0, 1.0), BinaryGrid(0.5)])
+def test_what_is_not_a_number_is_not_hidden(grid):
+    w, nan = np.array([np.nan, 3.0, -np.inf], np.float32), [True, False, False]
+    for bits in (np.zeros(3, np.uint32), np.full(3, LAST)):
+        np.testing.assert_array_equal(np.isnan(round_with_bits(bits, w, grid)), nan)
+    rounded = quantized.round_deterministic(w, grid)
+    np.testing.assert_array_equal(rounded, [np.nan, grid.hi, grid.lo])
+
+
 def test_ends_of_a_grid_are_points_and_stop_the_weights():
     grid = Grid(0.1, -0.3, 0.7)
     w = np.array([-9.0, 9.0, 0.69999], np.float32)
