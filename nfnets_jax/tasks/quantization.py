@@ -2,6 +2,7 @@
 
 `optim.quantized` has the methods. Of "Training Quantized Nets" (arXiv 1706.02379) it was recalled,
 not read, that convolutions alone are quantized, the first among them, and linear layers are not.
+The nf_* networks standardize their `w` after it is rounded.
 """
 
 import functools
@@ -86,8 +87,10 @@ def check(config: dict[str, Any]) -> None:
     try:
         _grid(fields)
     except ValueError as error:
-        field = {"lo": "lower", "hi": "upper"}.get(str(error).split("=")[0], "delta")
-        refuse(field, str(error))
+        message = str(error)
+        for name, field in (("lo", "lower"), ("hi", "upper"), ("delta", "delta")):
+            message = message.replace(f"{name}=", f"quantization.{field}=")
+        raise ConfigError(message) from None
     for name, default in (("rounding", "deterministic"), ("evaluate", "quantized")):
         if method == "binary_connect":
             fields[name] = default if fields[name] is None else fields[name]
@@ -201,6 +204,7 @@ def _mask(fields, params):
         raise ConfigError(
             f"quantization.layers={fields['layers']!r}: the network has none"
             + (f" outside quantization.exclude={exclude!r}" if exclude is not None else "")
+            + ("; use quantization.layers=matrices" if convolutions else "")
             + "; its modules are " + ", ".join(params))
     return mask
 

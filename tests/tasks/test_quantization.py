@@ -237,7 +237,9 @@ def test_runs_begin_with_the_parameters_that_the_report_computes_again(trained):
     ({"delta": 0.5}, "quantization.delta=0.5: belongs to the grid fixed_point, not to binary"),
     ({"grid": "fixed_point"}, "quantization.delta=None: the grid fixed_point needs"),
     ({"grid": "fixed_point", "delta": 0.5, "upper": 0.7},
-     r"quantization.upper=0.7: hi=0.7: not a multiple of delta=0.5; use 0.5"),
+     r"^quantization.upper=0.7: not a multiple of quantization.delta=0.5; use 0.5"),
+    ({"grid": "fixed_point", "delta": 0.5, "upper": 0.5, "lower": 1.0},
+     r"^quantization.upper=0.5: must be above quantization.lower=1.0"),
     ({"rounding": "stochastic"}, "quantization.rounding='stochastic': belongs to binary_connect"),
     ({"exclude": "("}, "quantization.exclude='\\(': not a regular expression"),
 ])
@@ -273,3 +275,6 @@ def test_the_mask_takes_kernels_by_their_rank_and_leaves_out_what_is_excluded():
     assert chosen(exclude="conv_0") == {"net/conv_1/w", "net/classifier/w"}
     with pytest.raises(config_lib.ConfigError, match="the network has none outside.*net/conv_0"):
         chosen(layers="convolutions", exclude="conv")
+    del params["net/conv_0"], params["net/conv_1"]
+    with pytest.raises(config_lib.ConfigError, match="none; use quantization.layers=matrices"):
+        chosen(layers="convolutions")
