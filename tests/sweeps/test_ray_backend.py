@@ -18,7 +18,7 @@ from tests.training import programs
 
 pytest.importorskip("ray")
 
-# 16 runs in two programs, in four populations of about a second.
+# 16 runs in two programs, in four populations of a few seconds.
 CONFIG = """
 from nfnets_jax import sweeps
 from nfnets_jax.config import default_config
@@ -29,7 +29,7 @@ def get_config():
     config.dataset.name = "digits"
     config.batch_size = 16
     config.evaluation_batch_size = 512
-    config.num_epochs = 10.0
+    config.num_epochs = 40.0
     config.evaluate_every = 20
     config.optimizer.momentum = 0.0
     config.optimizer.nesterov = False
