@@ -106,7 +106,8 @@ def test_signal_propagation_is_measured_with_the_statistics_of_groups(tmp_path):
         measured.append(signal_propagation.measure(network, params, state, images))
     jax.tree.map(np.testing.assert_array_equal, *measured)
     # The figure of a run is of as many images as there are, whole groups or not.
-    config = dict(network=dict(name="bn_resnet_digits", norm="ghost_batch", ghost_size=5),
+    config = dict(scalar_logit=False,
+                  network=dict(name="bn_resnet_digits", norm="ghost_batch", ghost_size=5),
                   dataset=dict(name="digits"))
     drawn = classification_figures.draw_signal_propagation(
         config, params, state, images, str(tmp_path / "figure.png"))
