@@ -130,8 +130,10 @@ def test_killed_workers_are_replaced_and_the_table_is_that_of_one_worker(files, 
 def test_stopping_the_sweep_saves_and_the_same_command_continues(files, cluster, expected):
     directory = files / "stopped"
     driver = start(files, "stopped", "--backend=ray", f"--ray_address={cluster}")
-    programs.wait_for(lambda: len(workers_at_work(directory)) == 2, driver)
+    # One is enough: the other one may begin so late that nothing is left for it.
+    programs.wait_for(lambda: workers_at_work(directory), driver)
     ids = workers_at_work(directory)
+    assert ids
     driver.send_signal(signal.SIGINT)
     status, output = programs.finish(driver)
     assert status == 130, output
