@@ -166,6 +166,9 @@ def _supervise(ray: ModuleType, start: Callable[[str], Any], directory: Path, nu
 def _work(arguments: Sequence[str], folder: str, log: str) -> int:
     """A task: runs a worker in `folder`, its output in the file `log`; returns its exit status."""
     command = [sys.executable, "-m", "nfnets_jax.sweep", *arguments]
+    # What a script starts in the background ignores SIGINT, and so does what is started from there;
+    # cancelling the task would have no effect.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     parent = os.getpid()
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
