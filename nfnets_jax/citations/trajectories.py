@@ -71,7 +71,8 @@ def classify(
       rules: "code" or "cacm".
       origin: where a history starts: "first_cited" (the code's) or "publication" (recalled of CACM
         2015). Citations before the start are left out.
-      published: int32 [N], the column of the year of publication, with origin="publication".
+      published: int32 [N], the column of the year of publication, 0 to T - 1, with
+        origin="publication".
 
     Returns:
       int8 [N].
@@ -167,8 +168,7 @@ def _smooth(counts, first):
 
 
 def _local_maxima(heights, first):
-    """The first years of the plateaus that are higher than both neighbours, or than one at an end.
-    """
+    """The first years of the plateaus with nothing higher next to them, before or after."""
     def step(carry, x):
         following, falls = carry
         falls = (following < x) | ((following == x) & falls)

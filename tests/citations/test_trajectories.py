@@ -130,11 +130,12 @@ def test_no_window_empties_early_risers_only(counts):
 
 
 def test_threshold_is_met_exactly():
-    # 7/10 of the largest is reached, 69/100 is not: in float32 0.7 x 10 is above 7.
+    # 7/10 of the largest is reached, 69/100 is not.
     rows = [[10, 1, 1, 1, 7] + [1] * 8, [100, 1, 1, 1, 69] + [1] * 8]
     assert names(table(rows), threshold=0.7) == ["PeakMul", "MonDec"]
+    # 0.7 x 2^30 = 751619276.8, which float32 does not tell from its neighbours.
     large = table([[2**30, 1, 1, 1, 751619277 - short] + [1] * 8 for short in (0, 1)])
-    assert names(large, threshold=0.7) == ["PeakMul", "MonDec"]  # 0.7 x 2^30 = 751619276.8
+    assert names(large, threshold=0.7) == ["PeakMul", "MonDec"]
 
 
 def test_publication_starts_a_history_earlier_and_drops_what_came_before():
