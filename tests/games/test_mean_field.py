@@ -7,7 +7,7 @@ import pytest
 from numpy.polynomial import Polynomial
 from scipy import stats
 
-from nfnets_jax.games import mean_field
+from nfnets_jax.games import mean_field, payoffs
 from nfnets_jax.games.mean_field import Rates
 
 INF = math.inf
@@ -215,6 +215,20 @@ def test_both_forces_together(strength):
         mean_field.tipping_point(rates(c)), abs=1e-7)
     assert mean_field.tipping_point(rates(k=k, strength=strength)) == pytest.approx(
         .5 - (1 - k) * .2 / (2 * k * strength), abs=1e-12)
+
+
+@pytest.mark.parametrize("k", [0, .35, 1])
+def test_conformity_in_the_utility_has_the_same_mean_field(k):
+    matrix, p = payoffs.utility_matrix(.4, .6, k), np.linspace(0, 1, 9)
+    utility_a, utility_b = matrix @ [1 - p, p]
+    np.testing.assert_allclose(mean_field.replicator_flow(rates(k=k))(p),
+                               p * (1 - p) * (utility_b - utility_a), atol=1e-15)
+
+
+def test_the_tipping_point_rises_with_the_need_for_coordination():
+    slope = (mean_field.tipping_point(rates(.7 + 1e-6))
+             - mean_field.tipping_point(rates(.7 - 1e-6))) / 2e-6
+    assert slope == pytest.approx(.2 / .7**2, rel=1e-8)
 
 
 def test_need_for_coordination_and_conformity_can_be_the_same():
