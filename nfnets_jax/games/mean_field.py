@@ -185,12 +185,12 @@ def fastest_change(rates: Rates) -> float:
     [(beta - alpha) + sqrt(alpha^2 + alpha beta + beta^2)] / (3 beta), or 1/2 for beta = 0.
 
     Raises:
-      ValueError: unless beta >= 0 and alpha + beta > 0: B must win somewhere.
+      ValueError: unless beta >= 0 and alpha + beta > 0.
     """
     alpha, beta = rates
     if beta < 0 or alpha + beta <= 0:
-        raise ValueError(f"alpha={alpha:g}, beta={beta:g}: B gains nowhere, or not by numbers; "
-                         "use beta >= 0 and alpha + beta > 0")
+        raise ValueError(f"alpha={alpha:g}, beta={beta:g}: B must win where it is frequent; use "
+                         "beta >= 0 and alpha + beta > 0")
     root = math.sqrt(alpha**2 + alpha * beta + beta**2)
     # The two are equal; each is the one that does not cancel.
     return (root + beta - alpha) / (3 * beta) if beta > alpha else alpha / (root + alpha - beta)
@@ -216,9 +216,9 @@ def transit_time(start: float, stop: float, rates: Rates) -> float:
     check_share(stop, "stop")
     if start == stop:
         return 0.0
-    flow = replicator_flow(rates)
     direction = math.copysign(1.0, stop - start)
-    if stop in (0, 1) or min(direction * flow(start), direction * flow(stop)) <= 0:
+    gains = [direction * (rates.alpha + rates.beta * share) for share in (start, stop)]
+    if {start, stop} & {0, 1} or min(gains) <= 0:
         return math.inf
     gamma = rates.alpha + rates.beta
     first, last = start / (1 - start), stop / (1 - stop)
@@ -232,6 +232,9 @@ def critical_conformity(advantage: float, strength: float = 1.0) -> float:
     Args:
       advantage: b - a, or tau of the Fermi rule; at least 0.
       strength: D, in (0, 1].
+
+    Raises:
+      ValueError: if one of the two is not allowed.
     """
     _check_strength(strength)
     if advantage < 0:

@@ -95,7 +95,8 @@ def test_transit_times_at_the_singular_rates():
     # p -> 1 - p turns alpha + beta = 0 into alpha = 0, and the direction around.
     assert mean_field.transit_time(.95, .5, Rates(-.3, .3)) == pytest.approx(expected, rel=1e-13)
     assert mean_field.transit_time(.5, .5, Rates(.1, .1)) == 0.0
-    assert mean_field.transit_time(0.0, .5, Rates(.1, .1)) == INF
+    for end in (0.0, 1.0):
+        assert mean_field.transit_time(end, .5, rates(.7)) == INF
     assert mean_field.transit_time(.5, 1.0, Rates(.1, .1)) == INF
 
 
