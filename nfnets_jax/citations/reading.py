@@ -10,6 +10,10 @@ import os
 import re
 from pathlib import Path
 
+import numpy as np
+
+from nfnets_jax.citations import arrivals as arrivals_lib
+from nfnets_jax.citations.arrivals import Arrivals
 from nfnets_jax.citations.records import NO_YEAR, Citations, Report, Table, assemble, read_lines
 
 COLUMNS = ("paper", "year", "cited")
@@ -167,3 +171,35 @@ def write_csv(path: str | os.PathLike, citations: Citations) -> None:
             begin, end = citations.offsets[paper:paper + 2]
             cited = [citations.ids[target] for target in citations.targets[begin:end]] or [""]
             writer.writerows((identifier, year, other) for other in cited)
+
+
+def replay(
+    citations: Citations, *, last_seed_year: int, last_year: int | None = None
+) -> tuple[Arrivals, np.ndarray, dict[str, int]]:
+    """The arrivals of these papers: `arrivals.replay`, and what it leaves out.
+
+    Args:
+      citations: of the papers.
+      last_seed_year: of the seed network.
+      last_year: of the papers that arrive; None for all.
+
+    Returns:
+      The arrivals; int [N], the index of each paper in `citations`; and how many papers never enter
+      the network, by reason.
+
+    Raises:
+      ValueError: see `arrivals.replay`.
+    """
+    years = citations.years
+    citing = np.repeat(np.arange(len(years)), np.diff(citations.offsets))
+    arrivals, papers = arrivals_lib.replay(years, citing, citations.targets,
+                                           last_seed_year=last_seed_year, last_year=last_year)
+    skipped = np.ones(len(years), bool)
+    skipped[papers] = False
+    early = years <= last_seed_year
+    late = np.zeros(len(years), bool) if last_year is None else years > last_year
+    return arrivals, papers, {
+        "seeds without a citation among seeds": int(np.sum(skipped & early)),
+        "papers without references": int(np.sum(skipped & ~early & ~late)),
+        "papers after the last year": int(np.sum(skipped & late)),
+    }

@@ -199,3 +199,18 @@ def test_snap_without_dates(write):
     citations, _ = reading.read_snap(write("cit.txt", SNAP))
     assert citations.ids == ["9203001", "9203201", "9912001", "1001"]
     assert citations.years.tolist() == [1992, 1992, 1999, 2000]
+
+
+def test_replay(write):
+    rows = ("a,1990,\nb,1991,a\nlonely,1991,\nc,1992,b\nc,1992,a\nsilent,1992,\nd,1993,c\n"
+            "d,1993,silent\ne,1999,a\n")
+    citations, _ = reading.read_csv(write("list.csv", rows))
+    arrivals, papers, left_out = reading.replay(citations, last_seed_year=1991, last_year=1995)
+    assert [citations.ids[paper] for paper in papers] == ["a", "b", "c", "d"]
+    assert arrivals.years.tolist() == [0, 0, 1, 2]
+    assert arrivals.num_references.tolist() == [0, 1, 2, 2]
+    assert (arrivals.num_seeds, arrivals.seed_targets.tolist()) == (2, [0])
+    assert left_out == {"seeds without a citation among seeds": 1, "papers without references": 1,
+                        "papers after the last year": 1}
+    with pytest.raises(ValueError, match="last_seed_year=1990"):
+        reading.replay(citations, last_seed_year=1990)
