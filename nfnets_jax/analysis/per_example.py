@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from nfnets_jax.analysis.haiku_layers import Layer, Losses, calls_of_layers
 from nfnets_jax.nets.weight_standardization import standardize
 
-EXAMPLES_AT_A_TIME = 8  # whose gradients are made out of factors
+EXAMPLES_AT_A_TIME = 64  # whose gradients are made out of factors
 
 
 def backward(
@@ -31,8 +31,8 @@ def backward(
       leaves: places of parameters that belong to none of them.
 
     Returns:
-      factors: for each layer its input [B, C, H, W], in the order in which products are fast, and
-        the gradient of its output [B, H_out, W_out, C_out].
+      factors: for each layer its input [B, H, W, C] and the gradient of its output
+        [B, H_out, W_out, C_out].
       gradients: for each of `leaves` its gradient [B, ...].
     """
     values, treedef = jax.tree.flatten(params)
@@ -49,7 +49,7 @@ def backward(
             index = by_kernel.get(used[0]) if call else None
             if index is None:
                 return outputs
-            inputs_of[index] = inputs.reshape(layers[index].inputs_shape).transpose(2, 0, 1)
+            inputs_of[index] = inputs.reshape(layers[index].inputs_shape)
             return outputs + taps[index]
 
         with calls_of_layers(current, constants.__contains__, on_call):
@@ -90,12 +90,12 @@ def patches(layer: Layer, inputs: jax.Array) -> jax.Array:
     padded = pad(layer, inputs)
     windows = [_window(layer, padded, i, j) for i in range(layer.kernel_shape[0])
                for j in range(layer.kernel_shape[1])]
-    return jnp.concatenate(windows).T
+    return jnp.concatenate(windows, 1)
 
 
 def pad(layer: Layer, inputs: jax.Array) -> jax.Array:
-    """One example's input [C, H, W] with the zeros that the convolution sees around it."""
-    return jnp.pad(inputs, ((0, 0), *layer.pads))
+    """One example's input [H, W, C] with the zeros that the convolution sees around it."""
+    return jnp.pad(inputs, (*layer.pads, (0, 0)))
 
 
 def offset_gradient(
@@ -114,12 +114,11 @@ def offset_gradient(
     """
     window = _window(layer, padded, offset // layer.kernel_shape[1],
                      offset % layer.kernel_shape[1])
-    positions = window.shape[1]
-    window = window.reshape(layer.groups, -1, positions)
-    grads = outputs_grad.reshape(positions, layer.groups, -1)
+    window = window.reshape(len(window), layer.groups, -1)
+    grads = outputs_grad.reshape(len(window), layer.groups, -1)
     if columns is not None:
         grads = jax.lax.dynamic_slice_in_dim(grads, start, columns, 2)
-    product = jnp.einsum("gct,tgo->cgo", window, grads, precision=jax.lax.Precision.HIGHEST,
+    product = jnp.einsum("tgc,tgo->cgo", window, grads, precision=jax.lax.Precision.HIGHEST,
                          preferred_element_type=at_least_float32(window.dtype))
     return product.reshape(len(product), -1)
 
@@ -133,7 +132,7 @@ def kernel_gradient(
     Args:
       layer: see `Layer`.
       leaves: the parameters.
-      inputs: [C, H, W].
+      inputs: [H, W, C].
       outputs_grad, start, columns: as for `offset_gradient`; what belongs to other outputs is left
         out.
     """
@@ -184,7 +183,8 @@ def at_least_float32(dtype: Any) -> Any:
 
 
 def _window(layer, padded, i, j):
-    """What the kernel's element (i, j) is multiplied with at each position: [C, positions]."""
+    """What the kernel's element (i, j) is multiplied with at each position: [positions, C]."""
+    channels = padded.shape[2]
     size = [(n - 1) * s + 1 for n, s in zip(layer.outputs_shape, layer.stride, strict=False)]
-    window = jax.lax.dynamic_slice(padded, (0, i, j), (len(padded), *size))
-    return window[:, ::layer.stride[0], ::layer.stride[1]].reshape(len(padded), -1)
+    window = jax.lax.dynamic_slice(padded, (i, j, 0), (*size, channels))
+    return window[::layer.stride[0], ::layer.stride[1]].reshape(-1, channels)
