@@ -1,6 +1,6 @@
 """Who plays with whom: graphs of agents, and reading what an agent's neighbours hold.
 
-Agents are numbered from 0. What they hold is an array [..., N], usually [replicas, N]. On a torus
+Agents are numbered from 0. What they hold is an array [N, R], of R populations at once. On a torus
 neighbours are read by shifts, elsewhere by a table.
 """
 
@@ -179,14 +179,14 @@ def choose_neighbor(graph: Graph, words: jax.Array) -> jax.Array:
 
     Args:
       graph: G.
-      words: uint32 [..., N], random; their lower 16 bits are used, so that the probability of a
+      words: uint32 [N, R], random; their lower 16 bits are used, so that the probability of a
         neighbour is within 2^-16 of 1 / degree, and exact for degrees 2, 4, 8, ...
 
     Returns:
-      [..., N]: on a torus uint8, which neighbour it is; elsewhere int32, the node. An isolated
+      [N, R]: on a torus uint8, which neighbour it is; elsewhere int32, the node. An isolated
       node chooses itself.
     """
-    number = ((words & 0xFFFF) * np.uint32(graph.neighbors.shape[1])) >> 16
+    number = (words & 0xFFFF) * graph.degrees.astype(np.uint32)[:, None] >> 16
     if graph.sides is not None:
         return number.astype(jnp.uint8)
     return jnp.asarray(graph.neighbors)[
@@ -198,8 +198,8 @@ def read_chosen(graph: Graph, x: jax.Array, chosen: jax.Array) -> jax.Array:
 
     Args:
       graph: G.
-      x: [..., N].
-      chosen: [..., N], from `choose_neighbor`.
+      x: [N, R].
+      chosen: [N, R], from `choose_neighbor`.
     """
     if graph.sides is None:
         return jnp.take_along_axis(x, chosen, axis=0)
@@ -214,8 +214,8 @@ def fold_neighbors(graph: Graph, function: Callable[..., Any], initial: Any) -> 
 
     Args:
       graph: G.
-      function: `(carry, read, exists) -> carry`, where `read(x)` [..., N] is what those neighbours
-        hold and `exists` says which nodes have them: bool [N], or True.
+      function: `(carry, read, exists) -> carry`, where `read(x)` [N, R] is what those neighbours
+        hold and `exists` says which nodes have them: bool [N, 1], or True.
       initial: carry.
     """
     most = graph.neighbors.shape[1]
@@ -237,12 +237,12 @@ def count_neighbors(graph: Graph, x: jax.Array) -> jax.Array:
 
     Args:
       graph: G.
-      x: [..., N], zeros and ones.
+      x: [N, R], zeros and ones.
 
     Returns:
-      [..., N], int8 where degrees are below 64, so that there is room for a bit more, else int32.
+      [N, R], uint8 if that is enough, else int32.
     """
-    dtype = jnp.uint8 if graph.neighbors.shape[1] < 64 else jnp.int32
+    dtype = jnp.uint8 if graph.neighbors.shape[1] < 256 else jnp.int32
 
     def add(total, read, exists):
         return total + jnp.where(exists, read(x), 0).astype(dtype)

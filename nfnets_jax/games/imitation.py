@@ -49,9 +49,9 @@ class Meeting(NamedTuple):
     """Who may learn from whom in a pass.
 
     Attributes:
-      teacher: [R, N], from `graphs.choose_neighbor`.
-      is_earlier: bool [R, N], whether the teacher updates before.
-      accept: float32 [R, N], probability that the teacher is copied.
+      teacher: [N, R], from `graphs.choose_neighbor`.
+      is_earlier: bool [N, R], whether the teacher updates before.
+      accept: float32 [N, R], probability that the teacher is copied.
       accept_replaced: likewise if the teacher has been replaced by then.
     """
 
@@ -73,7 +73,8 @@ def random_words(key: jax.Array, num_replicas: int, num_nodes: int,
         `jax.random.bits` would keep one.
 
     Returns:
-      2 num_pairs arrays uint32 [R, N].
+      2 num_pairs arrays uint32 [N, R]: in a pass agents come before replicas, so that neighbours
+      are read in whole rows.
     """
     keys = jax.random.key_data(jax.vmap(lambda r: jax.random.fold_in(key, r))(
         jnp.arange(num_replicas)))
@@ -85,7 +86,7 @@ def random_words(key: jax.Array, num_replicas: int, num_nodes: int,
 
 
 def random_strategies(key: jax.Array, num_replicas: int, num_nodes: int) -> jax.Array:
-    """int8 [R, N], norm A or B with probability 1/2 each; those of replica r as `random_words`."""
+    """int8 [R, N], norm A or B with probability 1/2 each; those of r as in `random_words`."""
     return (random_words(key, num_replicas, num_nodes)[0].T & 1).astype(jnp.int8)
 
 
@@ -188,8 +189,8 @@ def meet(graph: Graph, states: jax.Array, words: jax.Array, payoffs: jax.Array,
 
     Args:
       graph: of N agents.
-      states: uint8 [R, N], whose bit `NORM` is played.
-      words: uint32 [R, N]; their order is that of the pass, their lower 16 bits choose teachers.
+      states: uint8 [N, R], whose bit `NORM` is played.
+      words: uint32 [N, R]; their order is that of the pass, their lower 16 bits choose teachers.
         The order depends on the choice only where the upper 16 bits of two words are the same.
       payoffs: [2, 2].
       selection_strength: s.
@@ -214,17 +215,17 @@ def meet(graph: Graph, states: jax.Array, words: jax.Array, payoffs: jax.Array,
         least, most = (1, 1) if comparison == "mean" else (some.min(), some.max())
         span = most * jnp.max(matrix) - least * jnp.min(matrix)
         span = jnp.where(span > 0, span, 1.0)  # 0 if all payoffs are the same
-    payoff = selection_strength * (payoff / span)
+    payoff = _kept(selection_strength * (payoff / span))
 
     def accept(of_teacher):
-        return 1.0 / (1.0 + jnp.exp(payoff - of_teacher))
+        return jax.nn.sigmoid(of_teacher - payoff)
 
     return Meeting(teacher, is_earlier(graph, words, teacher, update),
                    accept(graphs.read_chosen(graph, payoff, teacher)), accept(0.0))
 
 
 def is_earlier(graph: Graph, words: jax.Array, chosen: jax.Array, update: str) -> jax.Array:
-    """Whether a chosen neighbour updates before the agent itself: bool [R, N]."""
+    """Whether a chosen neighbour updates before the agent itself: bool [N, R]."""
     if update == "synchronous":
         return jnp.zeros(words.shape, bool)
     return comes_before(lambda x: graphs.read_chosen(graph, x, chosen),
@@ -232,7 +233,7 @@ def is_earlier(graph: Graph, words: jax.Array, chosen: jax.Array, update: str) -
 
 
 def order_of(graph: Graph, words: jax.Array, update: str) -> jax.Array:
-    """What is compared to say who updates first: uint32 [R, N]; not for synchronous updates."""
+    """What is compared to say who updates first: uint32 [N, R]; not for synchronous updates."""
     if update == "random_sequential":
         return words
     height, width = graph.sides
@@ -256,8 +257,8 @@ def resolve(graph: Graph, meeting: Meeting, states: jax.Array, rules: jax.Array,
     Args:
       graph: of N agents.
       meeting: from `meet`.
-      states: uint8 [R, N], before the pass.
-      rules: uint8 [R, N], the new state, or `FOLLOW` for the teacher's state with `REPLACED`.
+      states: uint8 [N, R], before the pass.
+      rules: uint8 [N, R], the new state, or `FOLLOW` for the teacher's state with `REPLACED`.
       rules_replaced: likewise for a teacher that has been replaced by then; None if that makes no
         difference.
     """
@@ -279,3 +280,12 @@ def resolve(graph: Graph, meeting: Meeting, states: jax.Array, rules: jax.Array,
 
     final, _ = jax.lax.while_loop(lambda carry: carry[1], update, (rules, jnp.bool_(True)))
     return final & ~np.uint8(FOLLOW)
+
+
+def _kept(x: jax.Array) -> jax.Array:
+    """x, computed once.
+
+    XLA would compute what several neighbours read again for each of them, which takes twice as
+    long; it does not look behind a condition that it cannot foresee.
+    """
+    return jax.lax.cond(jax.lax.optimization_barrier(jnp.bool_(True)), lambda x: x, jnp.negative, x)
