@@ -77,11 +77,11 @@ def watts_strogatz(num_nodes: int, num_neighbors: int, rewiring_probability: flo
     Args:
       num_nodes: N.
       num_neighbors: of each node in the ring.
-      rewiring_probability: of each edge. An end that loses all its edges is isolated and refused.
+      rewiring_probability: of each edge, whose first end stays.
       seed: of the graph.
 
     Raises:
-      ValueError: as for `ring`, or if a node is isolated.
+      ValueError: as for `ring`.
     """
     ring(num_nodes, num_neighbors)
     return _from_networkx(networkx.watts_strogatz_graph(
