@@ -16,6 +16,7 @@ import numpy as np
 OFFSETS = ((-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1))
 # Sums over more neighbours than this are loops, so that programs stay small.
 _MOST_UNROLLED = 8
+_LARGEST_TABLE = 2**28  # entries, 1 GiB
 
 
 class Graph(NamedTuple):
@@ -142,7 +143,7 @@ def from_edges(num_nodes: int, edges: np.ndarray, allow_isolated: bool = False) 
 
     Raises:
       ValueError: for a node that does not exist, a loop, an edge that comes twice, a graph without
-        edges, or isolated nodes that are not allowed.
+        edges, isolated nodes that are not allowed, or one with too many neighbours for a table.
     """
     edges = np.asarray(edges, np.int64).reshape(-1, 2)
     if len(edges) == 0:
@@ -168,6 +169,10 @@ def from_edges(num_nodes: int, edges: np.ndarray, allow_isolated: bool = False) 
         raise ValueError(f"{len(isolated)} of {num_nodes} nodes are isolated, the first is node "
                          f"{isolated[0]}; remove them, use another seed or more edges, or set "
                          "allow_isolated, with which they never change")
+    if num_nodes * int(degrees.max()) > _LARGEST_TABLE:
+        raise ValueError(f"node {degrees.argmax()} has {degrees.max()} neighbours: tables have as "
+                         f"many columns, which are too many for {num_nodes} nodes; at most "
+                         f"{_LARGEST_TABLE // num_nodes} fit")
     neighbors = np.tile(np.arange(num_nodes, dtype=np.int32)[:, None], (1, degrees.max()))
     starts = np.cumsum(degrees) - degrees
     neighbors[first, np.arange(len(first)) - starts[first]] = second

@@ -81,6 +81,8 @@ def test_every_neighbor_is_chosen_equally_often(name):
     (lambda: graphs.from_edges(3, [[1, 1]]), "node 1 has an edge to itself"),
     (lambda: graphs.from_edges(3, [[0, 1], [1, 2], [1, 0]]), "the edge 0 - 1 comes 2 times"),
     (lambda: graphs.from_edges(3, []), "no edges"),
+    (lambda: graphs.from_edges(20000, [(0, i) for i in range(1, 20000)]),
+     "node 0 has 19999 neighbours: .* at most 13421 fit"),
 ])
 def test_graphs_that_cannot_be_played_on_are_refused(create, message):
     with pytest.raises(ValueError, match=message):

@@ -7,7 +7,7 @@ import pytest
 
 from nfnets_jax import config as config_lib
 from nfnets_jax import tasks
-from nfnets_jax.tasks import norm_populations
+from nfnets_jax.tasks import agent_graphs, norm_populations
 from nfnets_jax.training import loop, mesh, preemption
 from nfnets_jax.training.checkpoints import Checkpoints
 from nfnets_jax.training.population import map_population
@@ -145,6 +145,5 @@ def test_an_edge_list_is_read(tmp_path):
     path = tmp_path / "edges.txt"
     path.write_text("# two triangles\n0 1\n1 2\n2 0\n3 4\n4 5\n5 3\n")
     config = config_of("norm_change", graph={"name": "edges", "path": str(path)})
-    experiment = tasks.create(config)
-    state = experiment.task.init(jax.random.key(0), experiment.hyper)
-    assert state.strategies.shape == (24, 6) and state.history.snapshots.shape == (0, 6)
+    np.testing.assert_array_equal(agent_graphs.create(config["graph"]).neighbors, [
+        [1, 2], [0, 2], [0, 1], [4, 5], [3, 5], [3, 4]])
