@@ -1,5 +1,6 @@
 """Exact Gram matrices of per-example gradients, without holding all gradients."""
 
+import concurrent.futures
 import functools
 import itertools
 import math
@@ -17,7 +18,8 @@ from nfnets_jax.training.mesh import DATA, REPLICATED, SHARDED, sharding
 
 _BLOCK = 256  # rows of the blocks on the diagonal, of which both triangles are computed
 _COLUMNS = 1024  # of gradients that are multiplied at a time, so that they stay in a CPU's cache
-_PIECE = 2**28  # bytes of the gradients that are multiplied at a time
+_PIECE = 2**27  # bytes of the gradients that a thread multiplies at a time
+_THREADS = 2  # that work at the same time
 
 
 class Part(NamedTuple):
@@ -98,20 +100,20 @@ def gram(
     for parts in _group(_parts(layers, leaves, capacity), capacity):
         program = dict(parts=parts, mesh=mesh)
         kept = _allocate(losses, params, batch, **program)
-        for start in range(0, local, block_size):
-            # The last block begins earlier rather than be smaller.
-            start = min(start, local - block_size)
-            kept = _fill(kept, losses, params, batch, start, block_size=block_size, **program)
+        # The last block begins earlier rather than be smaller.
+        starts = [min(start, local - block_size) for start in range(0, local, block_size)]
+        for i in range(0, len(starts), _THREADS):
+            some = starts[i:i + _THREADS]
+            differentiate = functools.partial(
+                _differentiate, losses, params, batch, block_size=block_size, **program)
+            blocks = _map_in_threads(differentiate, some, mesh)
+            for start, block in zip(some, blocks, strict=True):
+                kept = _write(kept, block, start, mesh=mesh)
         rows, factors = kept
         sums = [] if rows is None else [(None, rows)]
         sums += zip([part.layer for part in parts if part.as_factors], factors, strict=True)
         del kept, rows, factors
-        while sums:
-            layer, values = sums.pop(0)
-            result = _add(result, values, leaves, layer=layer, mesh=mesh)
-            # What was added is freed, and virtual devices that share threads do not wait for ever.
-            jax.block_until_ready(result)
-            del values
+        result = _add_all(result, sums, leaves, mesh=mesh)
     return _finish(result, devices=devices)
 
 
@@ -149,11 +151,11 @@ def _group(parts: Sequence[Part], capacity: int) -> list[tuple[Part, ...]]:
 
 
 def choose_block_size(layers: Sequence[Layer], leaves: Sequence[jax.Array]) -> int:
-    """Examples whose activations, gradients and copies of these take about 256 MiB."""
+    """Examples whose activations, gradients and copies of these take about 128 MiB."""
     of_layers = {i for layer in layers for i in layer.leaves}
     size = 3 * sum(math.prod(x.inputs_shape) + math.prod(x.outputs_shape) for x in layers)
     size += 2 * sum(leaf.size for i, leaf in enumerate(leaves) if i not in of_layers)
-    return max(1, 2**26 // max(size, 1))
+    return max(1, 2**25 // max(size, 1))
 
 
 def _keep(losses, params, block, parts):
@@ -192,19 +194,64 @@ def _allocate(losses, params, batch, *, parts, mesh):
     return jax.lax.with_sharding_constraint(zeros, sharding(mesh, SHARDED))
 
 
-@functools.partial(jax.jit, static_argnames=("block_size", "parts", "mesh"), donate_argnums=0)
-def _fill(kept, losses, params, batch, start, *, block_size, parts, mesh):
-    """Differentiates one block of examples, and writes what is kept of it."""
+@functools.partial(jax.jit, static_argnames=("block_size", "parts", "mesh"))
+def _differentiate(losses, params, batch, start, *, block_size, parts, mesh):
+    """What is kept of one block of examples."""
 
-    def fill(kept, losses, params, batch, start):
+    def differentiate(losses, params, batch, start):
         block = jax.tree.map(
             lambda x: jax.lax.dynamic_slice_in_dim(x, start, block_size), batch)
-        return jax.tree.map(
-            lambda old, new: jax.lax.dynamic_update_slice_in_dim(old, new, start, 0),
-            kept, _keep(losses, params, block, parts))
+        return _keep(losses, params, block, parts)
 
-    return _map(fill, mesh, (SHARDED, REPLICATED, REPLICATED, SHARDED, REPLICATED))(
-        kept, losses, params, batch, start)
+    return _map(differentiate, mesh, (REPLICATED, REPLICATED, SHARDED, REPLICATED))(
+        losses, params, batch, start)
+
+
+@functools.partial(jax.jit, static_argnames="mesh", donate_argnums=0)
+def _write(kept, block, start, *, mesh):
+    """Puts what is kept of a block into its place."""
+
+    def write(kept, block, start):
+        return jax.tree.map(
+            lambda old, new: jax.lax.dynamic_update_slice_in_dim(old, new, start, 0), kept, block)
+
+    return _map(write, mesh, (SHARDED, SHARDED, REPLICATED))(kept, block, start)
+
+
+def _add_all(result, sums, leaves, *, mesh):
+    """Adds the products of each layer; `sums` is emptied, so that what was added is freed."""
+
+    def add(share):
+        result, sums = share
+        while sums:
+            layer, values = sums.pop(0)
+            result = _add(result, values, leaves, layer=layer, mesh=mesh)
+            # Virtual devices that share threads must not wait for each other for ever.
+            jax.block_until_ready(result)
+            del values
+        return result
+
+    shares = [sums[i::_THREADS] for i in range(_THREADS)] if mesh is None else [sums[:]]
+    sums.clear()
+    totals = [result] + [jnp.zeros_like(result) for _ in shares[1:]]
+    return sum(_map_in_threads(add, list(zip(totals, shares, strict=True)), mesh))
+
+
+def _map_in_threads(function, arguments, mesh):
+    """`[function(x) for x in arguments]`, at the same time if there is no mesh.
+
+    Programs of many small products keep no more than some of a CPU's cores at work.
+    """
+    if mesh is not None:
+        return [function(x) for x in arguments]
+    has_float64 = jax.config.jax_enable_x64  # of this thread
+
+    def call(x):
+        with jax.enable_x64(has_float64):
+            return jax.block_until_ready(function(x))
+
+    with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
+        return list(pool.map(call, arguments))
 
 
 @functools.partial(jax.jit, static_argnames=("layer", "mesh"), donate_argnums=0)
@@ -285,7 +332,7 @@ def _add_in_pieces(result, layer, leaves, inputs, outputs_grad, axis):
         def gradient(x):
             if offsets > 1:
                 return per_example.offset_gradient(
-                    layer, per_example.pad(layer, x[0]), x[1], offset, start, columns).reshape(-1)
+                    layer, per_example.pad(layer, x[0]), x[1], offset, start, columns)
             return per_example.kernel_gradient(layer, leaves, *x, start, columns)
 
         rows = jax.lax.map(

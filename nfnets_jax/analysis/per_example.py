@@ -5,6 +5,7 @@ layer's input and the gradient of its output. One backward pass gives both for a
 batch, so that gradients can be made from them a few at a time, or not at all.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 from nfnets_jax.analysis.haiku_layers import Layer, Losses, calls_of_layers
 from nfnets_jax.nets.weight_standardization import standardize
 
-EXAMPLES_AT_A_TIME = 64  # whose gradients are made out of factors
+EXAMPLES_AT_A_TIME = 8  # whose gradients are made out of factors
 
 
 def backward(
@@ -71,7 +72,8 @@ def backward(
 def gradients(losses: Losses, params: Any, batch: Any, layers: Sequence[Layer]) -> jax.Array:
     """The gradients of all parameters for each example of a batch: [B, P], in one program.
 
-    The parameters are in the order of the leaves that belong to no layer, then of the layers.
+    The parameters are those of the leaves that belong to no layer, then those of the layers; for
+    their order within a kernel see `kernel_gradient`.
 
     Args:
       losses, params, batch, layers: as for `backward`.
@@ -87,10 +89,15 @@ def gradients(losses: Losses, params: Any, batch: Any, layers: Sequence[Layer]) 
 
 def patches(layer: Layer, inputs: jax.Array) -> jax.Array:
     """What one example's output is made of at each position: [positions, kh kw C], no groups."""
-    padded = pad(layer, inputs)
-    windows = [_window(layer, padded, i, j) for i in range(layer.kernel_shape[0])
-               for j in range(layer.kernel_shape[1])]
-    return jnp.concatenate(windows, 1)
+    padded, size = pad(layer, inputs), math.prod(layer.kernel_shape[:2])
+    positions = math.prod(layer.outputs_shape[:2])
+
+    # A loop, because a program of all elements takes several times as long to compile.
+    def add(offset, result):
+        return result.at[:, offset].set(_window(layer, padded, offset))
+
+    result = jnp.zeros((positions, size, padded.shape[2]), inputs.dtype)
+    return jax.lax.fori_loop(0, size, add, result).reshape(positions, -1)
 
 
 def pad(layer: Layer, inputs: jax.Array) -> jax.Array:
@@ -102,7 +109,7 @@ def offset_gradient(
     layer: Layer, padded: jax.Array, outputs_grad: jax.Array, offset: jax.Array,
     start: jax.Array | int = 0, columns: int | None = None,
 ) -> jax.Array:
-    """Part of one example's gradient of the kernel that convolves: [C / groups, groups columns].
+    """One example's gradient of one of the kernel's kh kw matrices, as a vector.
 
     Args:
       layer: see `Layer`.
@@ -112,15 +119,8 @@ def offset_gradient(
       start: first output of each group.
       columns: outputs of each group; None for all.
     """
-    window = _window(layer, padded, offset // layer.kernel_shape[1],
-                     offset % layer.kernel_shape[1])
-    window = window.reshape(len(window), layer.groups, -1)
-    grads = outputs_grad.reshape(len(window), layer.groups, -1)
-    if columns is not None:
-        grads = jax.lax.dynamic_slice_in_dim(grads, start, columns, 2)
-    product = jnp.einsum("tgc,tgo->cgo", window, grads, precision=jax.lax.Precision.HIGHEST,
-                         preferred_element_type=at_least_float32(window.dtype))
-    return product.reshape(len(product), -1)
+    window = _window(layer, padded, offset)
+    return _multiply(layer, window[:, None], outputs_grad, start, columns).reshape(-1)
 
 
 def kernel_gradient(
@@ -128,6 +128,9 @@ def kernel_gradient(
     start: jax.Array | int = 0, columns: int | None = None,
 ) -> jax.Array:
     """One example's gradient of the kernel, and of the gain if there is one, as a vector.
+
+    The order is that in which products are fast: outputs, elements kh kw, inputs for a kernel
+    without weight standardization, and the leaf's for one with it.
 
     Args:
       layer: see `Layer`.
@@ -138,13 +141,11 @@ def kernel_gradient(
     """
     kh, kw, _, channels = layer.kernel_shape
     columns = columns or channels // layer.groups
-    padded = pad(layer, inputs)
-    # A loop, because a program of all elements takes several times as long to compile.
-    grad = jax.lax.map(lambda offset: offset_gradient(
-        layer, padded, outputs_grad, offset, start, columns), jnp.arange(kh * kw))
-    grad = grad.reshape(-1, grad.shape[-1])
+    windows = patches(layer, inputs).reshape(-1, kh * kw, inputs.shape[2])
+    grad = _multiply(layer, windows, outputs_grad, start, columns)
     if layer.standardization is None:
         return grad.reshape(-1)
+    grad = grad.transpose(2, 3, 0, 1).reshape(-1, layer.groups * columns)
 
     def outputs_of(x):
         grouped = x.reshape(-1, layer.groups, channels // layer.groups)
@@ -182,9 +183,21 @@ def at_least_float32(dtype: Any) -> Any:
     return jnp.promote_types(dtype, jnp.float32)
 
 
-def _window(layer, padded, i, j):
-    """What the kernel's element (i, j) is multiplied with at each position: [positions, C]."""
-    channels = padded.shape[2]
+def _window(layer, padded, offset):
+    """What one of the kernel's kh kw matrices is multiplied with at each position: [T, C]."""
+    channels, width = padded.shape[2], layer.kernel_shape[1]
     size = [(n - 1) * s + 1 for n, s in zip(layer.outputs_shape, layer.stride, strict=False)]
-    window = jax.lax.dynamic_slice(padded, (i, j, 0), (*size, channels))
+    window = jax.lax.dynamic_slice(
+        padded, (offset // width, offset % width, 0), (*size, channels))
     return window[::layer.stride[0], ::layer.stride[1]].reshape(-1, channels)
+
+
+def _multiply(layer, windows, outputs_grad, start, columns):
+    """Sum over positions of gradients times inputs [T, K, C]: [groups, columns, K, C / groups]."""
+    positions, size, _ = windows.shape
+    windows = windows.reshape(positions, size, layer.groups, -1)
+    grads = outputs_grad.reshape(positions, layer.groups, -1)
+    if columns is not None:
+        grads = jax.lax.dynamic_slice_in_dim(grads, start, columns, 2)
+    return jnp.einsum("tgo,tkgc->gokc", grads, windows, precision=jax.lax.Precision.HIGHEST,
+                      preferred_element_type=at_least_float32(windows.dtype))

@@ -149,9 +149,9 @@ def test_bound_arrays_are_not_part_of_the_program(small):
         return scale * losses(params, x)
 
     first = gram(jax.tree_util.Partial(scaled, jnp.float32(2.0)), params, x)
-    compiled = gram_lib._fill._cache_size()
+    compiled = gram_lib._differentiate._cache_size()
     second = gram(jax.tree_util.Partial(scaled, jnp.float32(3.0)), params, x)
-    assert gram_lib._fill._cache_size() == compiled
+    assert gram_lib._differentiate._cache_size() == compiled
     np.testing.assert_allclose(first, 4.0 * alone, rtol=1e-4, atol=1e-6 * np.max(alone))
     np.testing.assert_allclose(second, 9.0 * alone, rtol=1e-4, atol=1e-6 * np.max(alone))
 
