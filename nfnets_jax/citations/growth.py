@@ -20,6 +20,7 @@ from nfnets_jax.citations.arrivals import Arrivals
 
 SAMPLERS = ("exact", "block_synchronous", "with_replacement")
 HYPER = {"attractiveness": 0.1, "fitness_exponent": 1.0, "gamma_scale": 1.0, "sd": 0.1}
+MAY_BE_ZERO = ("gamma_scale", "sd")
 TILE = 8  # members of every group whose weights are computed at a time
 PAPERS_AT_A_TIME = 64  # of a block
 
@@ -34,8 +35,8 @@ class Network(NamedTuple):
       degrees: int32 [N], how often each is cited.
       log_fitness: float32 [N]; () for 'ba'.
       locations: float32 [2, P], padded; () for models without.
-      log_weights: float32 [P], `weights.log_attraction`, -inf for papers that have not arrived;
-        () where it is not needed.
+      log_weights: float32 [P], `weights.log_attraction`, `sampling.ABSENT` for papers that
+        have not arrived; () where it is not needed.
       groups: float32 [G], their sums over the groups of `sampling.draw_distinct`; () where it is
         not needed.
     """
@@ -131,8 +132,9 @@ def create_growth(
 
     def weigh_all(network, hyper, present):
         log_weights = jnp.where(np.arange(num_papers) < present,
-                                weigh(network.degrees, network.log_fitness, hyper), -jnp.inf)
-        log_weights = jnp.pad(log_weights, (0, padded - num_papers), constant_values=-jnp.inf)
+                                weigh(network.degrees, network.log_fitness, hyper), sampling.ABSENT)
+        log_weights = jnp.pad(log_weights, (0, padded - num_papers),
+                              constant_values=sampling.ABSENT)
         groups = () if has_locations else sampling.log_total(
             log_weights.reshape(num_members, num_groups))
         return network._replace(log_weights=log_weights, groups=groups)
@@ -180,7 +182,7 @@ def create_growth(
 
         largest, total = jax.lax.fori_loop(
             0, (present + TILE * num_groups - 1) // (TILE * num_groups), add_tile,
-            (jnp.full(num_groups, -1e30), jnp.zeros(num_groups)))
+            (jnp.full(num_groups, sampling.ABSENT), jnp.zeros(num_groups)))
         return sampling.draw_distinct(
             network.key, paper, count, largest + jnp.log(total),
             lambda group: near(columns[:, group], there[:, :, group]), num_members, largest_count)
@@ -272,10 +274,20 @@ def grow(arrivals: Arrivals, model: str = "ba", *, seed: int = 0,
 
     Returns:
       The network; its first E targets belong to the offsets of `arrivals.offsets_of`.
+
+    Raises:
+      ValueError: see `create_growth`; or if `hyper` has another name, or a value out of range.
     """
+    hyper = {**HYPER, **(hyper or {})}
+    for name, value in hyper.items():
+        if name not in HYPER:
+            raise ValueError(f"hyper has {name!r}: must be one of {', '.join(HYPER)}")
+        if not (value > 0 or value == 0 and name in MAY_BE_ZERO):
+            bound = "at least 0" if name in MAY_BE_ZERO else "above 0"
+            raise ValueError(f"{name}={value:g}: must be {bound}")
     growth = create_growth(arrivals, model, **options)
     return jax.jit(lambda seed, hyper: run(growth, jax.random.key(seed), hyper))(
-        np.uint32(seed), {**HYPER, **(hyper or {})})
+        np.uint32(seed), hyper)
 
 
 def run(growth: Growth, key: jax.Array, hyper: Mapping[str, Any]) -> Network:

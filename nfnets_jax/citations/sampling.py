@@ -16,6 +16,7 @@ import numpy as np
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _LANES = 2**16  # of one draw
 BATCH = 16  # proposals that are made at a time
+ABSENT = -1e30  # the logarithm of no weight; finite, as all of a state must be
 
 
 def random_words(key: jax.Array, high: jax.Array, low: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -61,8 +62,8 @@ def log_exponential(words: jax.Array) -> jax.Array:
 
 
 def log_total(log_weights: jax.Array) -> jax.Array:
-    """The logarithm of the sum of weights over the first axis; -inf where all are 0."""
-    largest = jnp.maximum(jnp.max(log_weights, axis=0), -1e30)
+    """The logarithm of the sum of weights over the first axis; at most `ABSENT` where all are 0."""
+    largest = jnp.maximum(jnp.max(log_weights, axis=0), ABSENT)
     return largest + jnp.log(jnp.sum(jnp.exp(log_weights - largest), axis=0))
 
 
@@ -84,7 +85,7 @@ def draw_distinct(
       paper: int32 scalar; the draw is a function of the key, the paper and the weights.
       count: int32 scalar, how many.
       group_log_weights: float32 [G], logarithms of the sums of the weights of their members.
-      member_log_weights: `group -> float32 [num_members]`; -inf for papers that are not there.
+      member_log_weights: `group -> float32 [num_members]`; `ABSENT` for papers that are not there.
       num_members: of a group.
       largest_count: what `count` never exceeds.
 
