@@ -119,6 +119,7 @@ def create_growth(
     has_locations = model in weights.WITH_LOCATIONS
     if model == "lbm_g":
         gamma = "log"
+        weights.center_jumps(arrivals, skip)  # so that a wrong `skip` is refused here
     num_groups = 1 << max(int(np.sqrt(num_papers)) - 1, 0).bit_length()
     num_members = -(-num_papers // (num_groups * TILE)) * TILE
     padded = num_groups * num_members

@@ -75,6 +75,15 @@ def price_law(in_degrees: ArrayLike, m: float, a: float) -> np.ndarray:
     return np.exp(special.betaln(q + a, 2 + a / m) - special.betaln(a, 1 + a / m))
 
 
+def price_ccdf(in_degrees: ArrayLike, m: float, a: float) -> np.ndarray:
+    """The share of papers with q citations or more, B(q + a, 1 + a / m) / B(a, 1 + a / m).
+
+    The sum of `price_law` from q on; arguments as there.
+    """
+    q = np.asarray(in_degrees, np.float64)
+    return np.exp(special.betaln(q + a, 1 + a / m) - special.betaln(a, 1 + a / m))
+
+
 def tail_exponent(m: float, a: float) -> float:
     """2 + a / m: p_q falls like q to the minus this."""
     return 2 + a / m

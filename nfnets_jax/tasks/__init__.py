@@ -23,7 +23,8 @@ def names() -> list[str]:
     """The tasks that a config can name."""
     return ["classification", "byol", "linear_evaluation", "language_modeling", "autoencoding",
             "noisy_quadratic", "diagonal_linear", "linear_model", "quantized_walk",
-            "teacher_student", "norm_change", "exploration_rates", "tipping_points"]
+            "teacher_student", "norm_change", "exploration_rates", "tipping_points",
+            "citation_growth"]
 
 
 def get(name: str) -> ModuleType:

@@ -72,6 +72,8 @@ def test_price_law(m, a, values):
     q = np.arange(1_000_000)
     law = theory.price_law(q, m, a)
     assert law[0] == pytest.approx((1 + a / m) / (a + 1 + a / m))
+    np.testing.assert_allclose(theory.price_ccdf(q[:50], m, a), 1 - np.cumsum(law)[:50] + law[:50],
+                               rtol=1e-9)
     # The sum's remainder is a tail q^(1 - exponent); the balance of its rates holds at each q.
     assert law.sum() == pytest.approx(1, abs=2e-5)
     rate = (q + a) * m / (m + a)

@@ -1,0 +1,298 @@
+"""How a citation network grows, and what shapes the citations of its papers take over the years.
+
+    papers      arrive in the order of their years, with given numbers of references
+    references  go to older papers, by the weights of a model (`citations.weights`)
+    step        a block of papers; with the exact sampler its size changes nothing but the speed
+    evaluation  papers by the shape of their history (`citations.trajectories`), and in-degrees
+
+The models and the default classifier are those of the repository behind arXiv 2002.06628, whose
+text could not be read; the synthetic arrivals are ours. Papers of the seed network count in that
+repository and change the shares much, so that all shares are given with and without them.
+"""
+
+import functools
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nfnets_jax.citations import arrivals as arrivals_lib
+from nfnets_jax.citations import growth as growth_lib
+from nfnets_jax.citations import metrics, reading, trajectories, weights
+from nfnets_jax.citations.arrivals import Arrivals
+from nfnets_jax.config import ConfigError, Fields, integer, number, text
+from nfnets_jax.reports import citations as report
+from nfnets_jax.tasks import simulations
+from nfnets_jax.tasks import task as task_lib
+from nfnets_jax.tasks.task import Experiment, Hyper, Measurement, Metrics, Task
+
+# Kind of arrivals -> its fields and their defaults.
+_SYNTHETIC = {"num_papers": None, "mean_references": 10.0, "seed": 0}
+_ARRIVALS: Mapping[str, Mapping[str, Any]] = {
+    **{kind: _SYNTHETIC for kind in arrivals_lib.KINDS},
+    "replay": {"path": None, "format": "csv", "dates": None, "last_seed_year": None,
+               "last_year": None},
+}
+FORMATS = ("csv", "snap")
+
+FIELDS: Fields = {
+    "arrivals": {
+        "kind": text("growing", tuple(_ARRIVALS)),
+        "num_papers": integer(None, 200, 2**28),
+        "mean_references": number(None, 1, 1000),
+        "seed": integer(None, 0),
+        "path": text(None),
+        "format": text(None, FORMATS),
+        "dates": text(None),  # of snap, the file of dates
+        "last_seed_year": integer(None, 1),
+        "last_year": integer(None, 1),
+    },
+    "model": text("ba", weights.MODELS),
+    "sampler": text("exact", growth_lib.SAMPLERS),
+    "papers_per_step": integer(1000, 1),
+    "attractiveness": number(0.1, 0, open_below=True),  # of ba
+    "fitness_exponent": number(1.0, 0, open_below=True),
+    "fitness_law": text("lomax", weights.FITNESS_LAWS),
+    "gamma": text("log", tuple(weights.GAMMAS)),  # of lbm
+    "gamma_scale": number(1.0, 0),  # of lbm and lbm_g
+    "sd": number(0.1, 0),  # of lbm_g
+    # Of lbm_g: papers between jumps of the centre; negative: months.
+    "skip": integer(-1, -1200),
+    "classifier": {
+        "window": integer(5, 0, 1000),
+        "threshold": number(0.75, 0, 1, open_below=True),
+        "rules": text("code", trajectories.RULES),
+        "origin": text("first_cited", trajectories.ORIGINS),
+    },
+}
+
+HYPER = {name: name for name in growth_lib.HYPER}
+
+
+class State(NamedTuple):
+    """A network on its way.
+
+    Attributes:
+      step: int32 scalar, how many blocks of papers have come.
+      network: of the papers that have.
+      hyper: the traced scalars.
+    """
+
+    step: jax.Array
+    network: growth_lib.Network
+    hyper: Hyper
+
+
+def read_hyper(config: Mapping[str, Any]) -> dict[str, float]:
+    """The traced scalars of a checked config."""
+    return task_lib.read_hyper(config, HYPER)
+
+
+def check(config: dict[str, Any], device_count: int) -> dict[str, Any]:
+    """Fills in the defaults of the arrivals, and checks that they can grow into a network.
+
+    Raises:
+      ConfigError: naming the field, its value and what is allowed.
+    """
+    del device_count
+    fields = config["arrivals"]
+    kind = fields["kind"]
+    defaults = _ARRIVALS[kind]
+    for field, value in fields.items():
+        if field != "kind" and field not in defaults and value is not None:
+            raise ConfigError(f"arrivals.{field}={value!r}: kind={kind} has the fields "
+                              f"{', '.join(defaults)}; unset it")
+    config["arrivals"] = fields = {
+        **fields, **{field: default if fields[field] is None else fields[field]
+                     for field, default in defaults.items()}}
+    if kind == "replay":
+        for field in ("path", "last_seed_year"):
+            if fields[field] is None:
+                raise ConfigError(f"arrivals.{field}=None: kind=replay needs it; set it, or use "
+                                  f"one of {', '.join(arrivals_lib.KINDS)}")
+        if fields["dates"] is not None and fields["format"] != "snap":
+            raise ConfigError(f"arrivals.dates={fields['dates']!r}: belongs to format=snap, not to "
+                              f"{fields['format']}; unset it")
+    try:
+        create_arrivals(fields)
+    except (ValueError, OSError) as error:
+        is_of_field = any(str(error).startswith(f"{field}=") for field in fields)
+        raise ConfigError(f"arrivals{'.' if is_of_field else ': '}{error}") from None
+    try:
+        create_growth(config)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    return config
+
+
+def create_arrivals(fields: Mapping[str, Any]) -> Arrivals:
+    """The papers that the checked fields `arrivals` ask for; a file is read once.
+
+    Raises:
+      ValueError: if there is no such network.
+      OSError: if a file cannot be read.
+    """
+    return _create_arrivals(**fields)
+
+
+@functools.lru_cache(maxsize=4)
+def _create_arrivals(kind, num_papers, mean_references, seed, path, format, dates,
+                     last_seed_year, last_year):
+    if kind != "replay":
+        return arrivals_lib.synthetic(kind, num_papers=num_papers,
+                                      mean_references=mean_references, seed=seed)
+    citations, _ = reading.read_csv(path) if format == "csv" else reading.read_snap(path, dates)
+    return reading.replay(citations, last_seed_year=last_seed_year, last_year=last_year)[0]
+
+
+def create_growth(config: Mapping[str, Any]) -> growth_lib.Growth:
+    """How the network of a checked config grows."""
+    return growth_lib.create_growth(
+        create_arrivals(config["arrivals"]), config["model"],
+        **{name: config[name] for name in ("sampler", "papers_per_step", "gamma", "skip",
+                                           "fitness_law")})
+
+
+def create_task(growth: growth_lib.Growth, arrivals: Arrivals, papers_per_step: int) -> Task:
+    """A network that grows by a block of papers a step; the batch is ().
+
+    Args:
+      growth: of these arrivals, in blocks of that size.
+      arrivals: of all papers.
+      papers_per_step: size of a block.
+    """
+    num_papers = len(arrivals.years)
+
+    def init(key: jax.Array, hyper: Hyper) -> State:
+        return State(jnp.zeros((), jnp.int32), growth.init(key, hyper), hyper)
+
+    def step(state: State, batch: tuple, key: jax.Array) -> tuple[State, Metrics]:
+        del batch, key  # a reference is drawn with the network's key and its paper's number
+        state = State(state.step + 1, growth.step(state.network, state.hyper, state.step),
+                      state.hyper)
+        return state, step_metrics(state)
+
+    def step_metrics(state: State) -> Metrics:
+        papers = jnp.minimum(arrivals.num_seeds + state.step * papers_per_step, num_papers)
+        degrees = state.network.degrees
+        return {
+            "loss": jnp.sum(degrees == 0, dtype=jnp.int32) / num_papers,
+            "papers": papers.astype(jnp.float32),
+            "max_in_degree": jnp.max(degrees).astype(jnp.float32),
+        }
+
+    def evaluate(state: State, batch: tuple) -> Metrics:
+        """As `loss`, the share of all papers, also those to come, that nobody has cited."""
+        del batch
+        return {**step_metrics(state), "count": jnp.ones(())}
+
+    return Task(init, step, evaluate)
+
+
+class Found(NamedTuple):
+    """What is measured of the papers that have come.
+
+    Attributes:
+      in_degrees: int32 [n].
+      shares: of the categories.
+      without_seeds: the same, of papers outside the seed network.
+    """
+
+    in_degrees: np.ndarray
+    shares: metrics.Shares
+    without_seeds: metrics.Shares
+
+
+def find(state: State, arrivals: Arrivals, papers_per_step: int,
+         classifier: Mapping[str, Any]) -> Found:
+    """Classifies the papers of a state by their citations so far.
+
+    Args:
+      state: of the task.
+      arrivals: of all papers.
+      papers_per_step: of the task.
+      classifier: arguments of `trajectories.classify`, without the arrays.
+    """
+    present = min(arrivals.num_seeds + int(state.step) * papers_per_step, len(arrivals.years))
+    arrivals = arrivals._replace(years=arrivals.years[:present],
+                                 num_references=arrivals.num_references[:present])
+    counts = growth_lib.citations_per_year(state.network.targets, arrivals)
+    categories = np.asarray(trajectories.classify(
+        counts, **classifier,
+        published=arrivals.years if classifier["origin"] == "publication" else None))
+    return Found(np.asarray(state.network.degrees)[:present], metrics.shares(categories),
+                 metrics.shares(categories[arrivals.num_seeds:]))
+
+
+def metrics_of(found: Found) -> dict[str, float]:
+    """The numbers of an evaluation; NaN where there is nothing to divide by.
+
+    `num_good` papers have a history that is long enough. `share_NAME` is of these, for the six
+    categories, and `share_early_riser` is PeakInit and MonDec together. `classified_NAME` are the
+    four nicknames' shares of the papers that are not Oth. All of them come a second time with
+    `_without_seeds`.
+    """
+    numbers = {"unreferenced_fraction": float(np.mean(found.in_degrees == 0)),
+               "top_1_percent_share": metrics.top_share(found.in_degrees)}
+    for shares, ending in ((found.shares, ""), (found.without_seeds, "_without_seeds")):
+        numbers[f"num_good{ending}"] = shares.num_good
+        numbers |= {f"share_{name}{ending}": float(share) for name, share in zip(
+            trajectories.CATEGORIES, shares.all_six, strict=True)}
+        nicknames = [name.replace(" ", "_") for name in metrics.MERGED]
+        numbers[f"share_early_riser{ending}"] = float(shares.merged[0])
+        numbers |= {f"classified_{name}{ending}": float(share) for name, share in zip(
+            nicknames[:-1], shares.classified, strict=True)}
+    return numbers
+
+
+def create(config: dict[str, Any], process_index: int = 0, process_count: int = 1) -> Experiment:
+    """Builds the experiment of a checked config."""
+    del process_index, process_count
+    arrivals, growth = create_arrivals(config["arrivals"]), create_growth(config)
+    papers_per_step = config["papers_per_step"]
+
+    def find_in(state):
+        return find(state, arrivals, papers_per_step, config["classifier"])
+
+    def measure(state, means, split, mesh) -> Measurement:
+        del means, split, mesh
+        found = find_in(state)
+        remarks = [f"{who}: {shares.remark()}" for who, shares in (
+            ("all papers", found.shares), ("without seeds", found.without_seeds))
+            if shares.remark()]
+        return Measurement(metrics_of(found), "; ".join(remarks) or None)
+
+    def degrees(state, path):
+        if state.step == 0:
+            return None
+        in_degrees = find_in(state).in_degrees
+        mean = arrivals.num_references[arrivals.num_seeds:len(in_degrees)].mean()
+        report.plot_degrees(
+            {f"{config['model']}, {len(in_degrees)} papers": in_degrees}, path,
+            law=(mean, float(state.hyper["attractiveness"])) if config["model"] == "ba" else None)
+        return {"in_degrees": in_degrees}
+
+    def categories(state, path):
+        if state.step == 0:
+            return None
+        found = find_in(state)
+        report.plot_categories(
+            {f"all papers ({found.shares.num_good})": found.shares.all_six,
+             f"without seeds ({found.without_seeds.num_good})": found.without_seeds.all_six}, path)
+        return {"shares": found.shares.all_six, "without_seeds": found.without_seeds.all_six}
+
+    return Experiment(
+        task=create_task(growth, arrivals, papers_per_step),
+        hyper=read_hyper(config),
+        total_steps=growth.num_steps,
+        examples_per_step=0,
+        train_batches=simulations.train_batches,
+        evaluation_batches=simulations.evaluation_batches,
+        evaluation_split=simulations.SPLIT,
+        best_metric="loss",
+        figures={"degrees": degrees, "categories": categories},
+        measure=measure,
+        best_is_smallest=True,
+    )
