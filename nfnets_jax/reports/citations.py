@@ -30,7 +30,7 @@ def plot_degrees(in_degrees: Mapping[str, np.ndarray], path: str | os.PathLike, 
     if law is not None:
         k = np.geomspace(1, max(largest, 2), 200)
         axes.plot(k, theory.price_ccdf(k, *law), color="black", linewidth=0.8,
-                  label=f"Price's law, m = {law[0]:.3g}, a = {law[1]:.3g}")
+                  label=f"limit (Price): m = {law[0]:.3g}, a = {law[1]:.3g}")
     axes.set(xscale="log", yscale="log", xlabel="citations k",
              ylabel="share of papers with k or more", ylim=(0.7 * lowest, 1.3))
     axes.legend(frameon=False, fontsize=8)

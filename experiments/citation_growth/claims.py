@@ -1,0 +1,92 @@
+"""What the study of citation growth claims: which shapes which models can make.
+
+Expectations are from runs of another program with the same models and arrivals; they check an
+implementation, and are no evidence about arXiv 2002.06628, whose numbers could not be read. Shares
+are of all papers with a history that is long enough, seeds included.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from experiments.citation_growth import blocks, flat, growing, results
+from experiments.citation_growth.results import classified, mean, pooled
+from experiments.claims import Claim, run_sweep
+from nfnets_jax.sweeps.table import Row
+
+
+def claims() -> Iterator[Claim]:
+    """All claims of the study, in about five minutes on two CPU cores."""
+    swept = run_sweep(growing.get_config(), growing.get_sweep(), mapping="map")
+    grown = {name: results.select(swept, model) for name, model in growing.MODELS.items()}
+    swept = run_sweep(flat.get_config(), flat.get_sweep(), mapping="map")
+    flattened = {name: results.select(swept, growing.MODELS[name]) for name in flat.NAMES}
+    yield from shapes(grown, flattened)
+    yield from hubs(grown)
+    yield from block_error()
+
+
+def shapes(grown: dict[str, list[Row]], flattened: dict[str, list[Row]]) -> Iterator[Claim]:
+    """Early risers need more than degrees; all histories follow the arrivals in BA."""
+    ba, additive, moving = (classified(grown[name]) for name in ("BA", "additive", "LBM-G"))
+    yield Claim("BA: early risers, frequent risers, percent of classified papers",
+                "at most 1.5, 74 to 83", _join(ba["early_riser"], ba["frequent_riser"]),
+                ba["early_riser"] <= 1.5 and 74 <= ba["frequent_riser"] <= 83)
+    yield Claim("LBM-G: early, late, frequent, steady risers, percent of classified papers",
+                "at least 40, 2, 2, 2", _join(*moving.values()),
+                moving["early_riser"] >= 40 and min(moving.values()) >= 2)
+    ratio = moving["early_riser"] / additive["early_riser"]
+    yield Claim("early risers of LBM-G over those of additive fitness", "above 3", f"{ratio:.2f}",
+                ratio > 3)
+    yield Claim("additive: early risers, percent of classified papers", "4 to 13",
+                _join(additive["early_riser"]), 4 <= additive["early_riser"] <= 13)
+    rise = [pooled(of["additive"], ("early_riser",))["early_riser"] for of in (grown, flattened)]
+    yield Claim("additive: PeakInit and MonDec, growing, flat", "increasing (2.8, 9.7)",
+                _join(*rise), rise[1] > rise[0])
+    for category, expected, tolerance in (("PeakLate", (6.4, 1.7), 1.5),
+                                          ("MonIncr", (1.1, 0.0), 0.6)):
+        found = [pooled(of["BA"])[category] for of in (grown, flattened)]
+        yield Claim(f"BA: {category}, growing, flat", f"{_join(*expected)} +- {tolerance}",
+                    _join(*found), bool(np.allclose(found, expected, rtol=0, atol=tolerance)))
+
+
+def hubs(grown: dict[str, list[Row]]) -> Iterator[Claim]:
+    """Multiplicative fitness makes one winner, unless influence is local."""
+    size = mean(grown["BA"], "papers")
+    largest = {name: mean(rows, "max_in_degree") for name, rows in grown.items()}
+    names = ("multiplicative", "LBM, log", "LBM, sqrt", "LBM, linear")
+    top, good = (mean(grown["multiplicative"], metric) for metric in (
+        "top_1_percent_share", "num_good"))
+    share = largest["multiplicative"] / size
+    yield Claim("multiplicative: largest in-degree over N, citations of the top 1%, n_good",
+                "at least 0.85, at least 0.98, at most 300", f"{share:.3f}, {top:.3f}, {good:.0f}",
+                share >= 0.85 and top >= 0.98 and good <= 300)
+    good = mean(grown["additive"], "num_good")
+    yield Claim("additive: n_good", "at least 3000", f"{good:.0f}", good >= 3000)
+    found = [largest[name] for name in names]
+    yield Claim(f"largest in-degree of {', '.join(names)}",
+                "decreasing; the third below 0.15 of the first, the last below 150",
+                ", ".join(f"{x:.0f}" for x in found),
+                bool(np.all(np.diff(found) < 0) and found[2] < 0.15 * found[0] and found[3] < 150))
+    wide = [largest[name] / size for name in ("LBM, constant", "LBM, log")]
+    yield Claim("LBM, constant and log: largest in-degree over N", "above 0.75",
+                ", ".join(f"{x:.3f}" for x in wide), min(wide) > 0.75)
+
+
+def block_error() -> Iterator[Claim]:
+    """Weights that change once a year make too many early peaks, once a week hardly any."""
+    swept = run_sweep(blocks.get_config(), blocks.get_sweep(), mapping="map")
+    exact = results.select(swept, blocks.EXACT)
+    year, week = (results.select(swept, {"sampler": "block_synchronous", "papers_per_step": size})
+                  for size in (blocks.BLOCKS[0], blocks.BLOCKS[-1]))
+    shares = [mean(rows, "share_PeakInit") * 100 for rows in (year, week, exact)]
+    good = mean(year, "num_good") / mean(exact, "num_good")
+    yield Claim("multiplicative, blocks of a year over exact: n_good", "above 1.25", f"{good:.2f}",
+                good > 1.25)
+    yield Claim("multiplicative: PeakInit with blocks of a year, of a week, exact",
+                "4 to 9 more than exact; within 2.5 of it", _join(*shares),
+                4 <= shares[0] - shares[2] <= 9 and abs(shares[1] - shares[2]) <= 2.5)
+
+
+def _join(*values: float) -> str:
+    return ", ".join(f"{value:.1f}" for value in values)
