@@ -96,7 +96,8 @@ def gram(
     dtype = at_least_float32(jnp.result_type(*leaves))
     capacity = max(1, memory // (local * dtype.itemsize))
     block_size = min(local, block_size or choose_block_size(layers, leaves))
-    result = jnp.zeros((devices * count, count), dtype, device=place)
+    shares = range(1 if mesh is not None else _THREADS)
+    results = [jnp.zeros((devices * count, count), dtype, device=place) for _ in shares]
     for parts in _group(_parts(layers, leaves, capacity), capacity):
         program = dict(parts=parts, mesh=mesh)
         kept = _allocate(losses, params, batch, **program)
@@ -106,15 +107,19 @@ def gram(
             some = starts[i:i + _THREADS]
             differentiate = functools.partial(
                 _differentiate, losses, params, batch, block_size=block_size, **program)
-            blocks = _map_in_threads(differentiate, some, mesh)
+            blocks = _map_in_threads(differentiate, mesh, some)
             for start, block in zip(some, blocks, strict=True):
                 kept = _write(kept, block, start, mesh=mesh)
         rows, factors = kept
         sums = [] if rows is None else [(None, rows)]
         sums += zip([part.layer for part in parts if part.as_factors], factors, strict=True)
         del kept, rows, factors
-        result = _add_all(result, sums, leaves, mesh=mesh)
-    return _finish(result, devices=devices)
+        while sums:
+            layer, values = sums.pop(0)
+            add = functools.partial(_add, values=values, leaves=leaves, layer=layer, mesh=mesh)
+            results = _map_in_threads(add, mesh, results, shares)
+            del add, values  # frees what was added
+    return _finish(sum(results), devices=devices)
 
 
 def as_partial(losses: Losses) -> jax.tree_util.Partial:
@@ -218,55 +223,55 @@ def _write(kept, block, start, *, mesh):
     return _map(write, mesh, (SHARDED, SHARDED, REPLICATED))(kept, block, start)
 
 
-def _add_all(result, sums, leaves, *, mesh):
-    """Adds the products of each layer; `sums` is emptied, so that what was added is freed."""
-
-    def add(share):
-        result, sums = share
-        while sums:
-            layer, values = sums.pop(0)
-            result = _add(result, values, leaves, layer=layer, mesh=mesh)
-            # Virtual devices that share threads must not wait for each other for ever.
-            jax.block_until_ready(result)
-            del values
-        return result
-
-    shares = [sums[i::_THREADS] for i in range(_THREADS)] if mesh is None else [sums[:]]
-    sums.clear()
-    totals = [result] + [jnp.zeros_like(result) for _ in shares[1:]]
-    return sum(_map_in_threads(add, list(zip(totals, shares, strict=True)), mesh))
-
-
-def _map_in_threads(function, arguments, mesh):
-    """`[function(x) for x in arguments]`, at the same time if there is no mesh.
+def _map_in_threads(function, mesh, *arguments):
+    """`list(map(function, *arguments))`, at the same time if there is no mesh.
 
     Programs of many small products keep no more than some of a CPU's cores at work.
     """
     if mesh is not None:
-        return [function(x) for x in arguments]
+        # Virtual devices that share threads must not wait for each other for ever.
+        return [jax.block_until_ready(function(*x)) for x in zip(*arguments, strict=True)]
     has_float64 = jax.config.jax_enable_x64  # of this thread
 
-    def call(x):
+    def call(*x):
         with jax.enable_x64(has_float64):
-            return jax.block_until_ready(function(x))
+            return jax.block_until_ready(function(*x))
 
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
-        return list(pool.map(call, arguments))
+        return list(pool.map(call, *arguments))
 
 
 @functools.partial(jax.jit, static_argnames=("layer", "mesh"), donate_argnums=0)
-def _add(result, values, leaves, *, layer, mesh):
-    """Adds the products of gradients [N, n], or of those of a layer, each device some of them."""
+def _add(result, share, *, values, leaves, layer, mesh):
+    """Adds products of gradients [N, n], or of those of a layer, each device some of them.
+
+    Without a mesh these are one thread's: `share` counts the threads.
+    """
     axis = None if mesh is None or mesh.shape[DATA] == 1 else DATA
+    shares = (share, 1 if mesh is not None else _THREADS)
 
     def add(result, values, leaves):
         if layer is None:
-            return result + _of_gradients(values, axis)
+            return result + _of_gradients(values, axis, shares)
         if _has_few_positions(layer):
-            return result + _of_positions(layer, *values, axis)
-        return _add_in_pieces(result, layer, leaves, *values, axis)
+            return _add_first(result, shares, lambda: _of_positions(layer, *values, axis))
+        return _add_in_pieces(result, layer, leaves, *values, axis, shares)
 
     return _map(add, mesh, (SHARDED, SHARDED, REPLICATED))(result, values, leaves)
+
+
+def _add_first(result, shares, function):
+    """Adds what the first thread alone computes."""
+    if shares[1] == 1:
+        return result + function()
+    return jax.lax.cond(shares[0] == 0, lambda: result + function(), lambda: result)
+
+
+def _loop(count, shares, body, result):
+    """A loop over those of `count` turns that belong to a thread."""
+    share, num_shares = shares
+    return jax.lax.fori_loop(0, (count - share + num_shares - 1) // num_shares,
+                             lambda k, result: body(num_shares * k + share, result), result)
 
 
 def _has_few_positions(layer: Layer) -> bool:
@@ -277,7 +282,7 @@ def _has_few_positions(layer: Layer) -> bool:
             and positions**2 * (size + channels) < size * channels)
 
 
-def _of_gradients(rows, axis):
+def _of_gradients(rows, axis, shares):
     """The products of gradients [N, n]; of several devices each takes a share of the columns."""
     if axis is not None:
         rows = jnp.pad(rows, ((0, 0), (0, -rows.shape[1] % jax.lax.axis_size(axis))))
@@ -288,9 +293,10 @@ def _of_gradients(rows, axis):
         return _upper(0, count, lambda i, j: _multiply(columns[i], columns[j]))
 
     whole = size // _COLUMNS
-    total = multiply(rows[:, whole * _COLUMNS:])
+    total = _add_first(jnp.zeros((count, count), at_least_float32(rows.dtype)), shares,
+                       lambda: multiply(rows[:, whole * _COLUMNS:]))
     if whole:
-        total = jax.lax.fori_loop(0, whole, lambda k, total: total + multiply(
+        total = _loop(whole, shares, lambda k, total: total + multiply(
             jax.lax.dynamic_slice_in_dim(rows, k * _COLUMNS, _COLUMNS, 1)), total)
     return total
 
@@ -317,7 +323,7 @@ def _of_positions(layer, inputs, outputs_grad, axis):
         jax.lax.axis_index(axis) * len(h), 0)
 
 
-def _add_in_pieces(result, layer, leaves, inputs, outputs_grad, axis):
+def _add_in_pieces(result, layer, leaves, inputs, outputs_grad, axis, shares):
     """Makes the gradients of some columns at a time, and multiplies them."""
     kh, kw, width, channels = layer.kernel_shape
     offsets = 1 if layer.standardization is not None else kh * kw
@@ -337,11 +343,11 @@ def _add_in_pieces(result, layer, leaves, inputs, outputs_grad, axis):
 
         rows = jax.lax.map(
             gradient, (inputs, outputs_grad), batch_size=per_example.EXAMPLES_AT_A_TIME)
-        return result + _of_gradients(rows, axis)
+        return result + _of_gradients(rows, axis, (0, 1))
 
     if layer.bias is not None:
-        result += _of_gradients(jax.vmap(per_example.bias_gradient)(outputs_grad), axis)
-    return jax.lax.fori_loop(0, offsets * per_group // columns, add_piece, result)
+        result += _of_gradients(jax.vmap(per_example.bias_gradient)(outputs_grad), axis, shares)
+    return _loop(offsets * per_group // columns, shares, add_piece, result)
 
 
 @functools.partial(jax.jit, static_argnames="devices")
