@@ -7,12 +7,15 @@ are of all papers with a history that is long enough, seeds included.
 
 from collections.abc import Iterator
 
+import jax
 import numpy as np
 
 from experiments.citation_growth import blocks, flat, growing, results
 from experiments.citation_growth.results import classified, mean, pooled
 from experiments.claims import Claim, run_sweep
 from nfnets_jax import sweeps
+from nfnets_jax.citations import arrivals as arrivals_lib
+from nfnets_jax.citations import growth, theory
 from nfnets_jax.sweeps.table import Row
 
 WIDE = ("LBM, constant", "LBM, log")
@@ -28,6 +31,7 @@ def claims() -> Iterator[Claim]:
     yield from hubs(grown)
     yield from wide_reach()
     yield from block_error()
+    yield from common_curve()
 
 
 def shapes(grown: dict[str, list[Row]], flattened: dict[str, list[Row]]) -> Iterator[Claim]:
@@ -101,6 +105,26 @@ def block_error() -> Iterator[Claim]:
     yield Claim("multiplicative: PeakInit with blocks of a year, of a week, exact",
                 "4 to 9 more than exact; within 2.5 of it", _join(*shares),
                 4 <= shares[0] - shares[2] <= 9 and abs(shares[1] - shares[2]) <= 2.5)
+
+
+def common_curve() -> Iterator[Claim]:
+    """With replacement, the papers of the first year have the expected history of a closed form."""
+    arrivals = arrivals_lib.synthetic("growing")
+    grown = growth.create_growth(arrivals, sampler="with_replacement", papers_per_step=5000)
+    run = jax.jit(lambda seed: growth.run(grown, jax.random.key(seed), growth.HYPER).targets)
+    is_first = arrivals.years == 1
+    # Later years only: in its own, the place of a paper matters.
+    found = np.mean([growth.citations_per_year(run(seed), arrivals)[is_first, 2:].mean(axis=0)
+                     for seed in range(40)], axis=0)
+    expected = theory.expected_citations_per_year(
+        arrivals.years, arrivals.num_references, growth.HYPER["attractiveness"],
+        seed_in_degrees=np.bincount(arrivals.seed_targets, minlength=arrivals.num_seeds),
+    )[is_first, 2:].mean(axis=0)
+    correlation = np.corrcoef(found, expected)[0, 1]
+    yield Claim("BA with replacement, papers of year 1: citations each, and correlation of the "
+                "yearly means with the closed form", f"{expected.sum():.2f} within 6%; above 0.99",
+                f"{found.sum():.2f}; {correlation:.4f}",
+                bool(abs(found.sum() / expected.sum() - 1) <= 0.06 and correlation > 0.99))
 
 
 def _join(*values: float) -> str:
