@@ -7,6 +7,7 @@ README.md says what each row is, and has the last table.
 
 import argparse
 import json
+import math
 import time
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from nfnets_jax.citations import arrivals, growth, trajectories
 from nfnets_jax.training import loop
 
 REPLICAS, GENERATIONS = 64, 100
-SIZES = {"replicas": (1, 4, 16, 64, 256), "side": (25, 50, 100, 200, 400),
+SIZES = {"replicas": (1, 4, 16, 64, 256), "agents": tuple(side**2 for side in (25, 50, 100, 200, 400)),
          "papers": (10_000, 30_000, 100_000, 300_000, 1_000_000)}
 
 
@@ -107,7 +108,7 @@ def measure_scaling() -> dict[str, list[float]]:
     return {
         "replicas": [norm_change(peers.SIDE, n, GENERATIONS, 2)["seconds"]
                      for n in SIZES["replicas"]],
-        "side": [norm_change(n, 4, 20, 2)["seconds"] for n in SIZES["side"]],
+        "agents": [norm_change(math.isqrt(n), 4, 20, 2)["seconds"] for n in SIZES["agents"]],
         "papers": [grow(n, "ba", 2, sampler="with_replacement", papers_per_step=n)["seconds"]
                    for n in SIZES["papers"]],
     }
@@ -158,7 +159,7 @@ def draw(scaling: dict[str, list[float]], path: str) -> None:
 
     figure = Figure(figsize=(12, 3.8), layout="constrained")
     labels = {"replicas": "replicas of 50 x 50 agents, 100 generations",
-              "side": "side of a torus, 4 replicas, 20 generations",
+              "agents": "agents on a torus, 4 replicas, 20 generations",
               "papers": "papers with 10 references each"}
     for axes, (name, times) in zip(figure.subplots(1, 3), scaling.items(), strict=True):
         sizes = np.array(SIZES[name])
