@@ -23,7 +23,7 @@ from nfnets_jax.citations import arrivals, growth, trajectories
 from nfnets_jax.training import loop
 
 REPLICAS, GENERATIONS = 64, 100
-SIZES = {"replicas": (1, 4, 16, 64, 256), "agents": tuple(side**2 for side in (25, 50, 100, 200, 400)),
+SIZES = {"replicas": (1, 4, 16, 64, 256), "agents": (25**2, 50**2, 100**2, 200**2, 400**2),
          "papers": (10_000, 30_000, 100_000, 300_000, 1_000_000)}
 
 
