@@ -6,6 +6,8 @@
     python -m nfnets_jax.report sweep --workdir=runs/batch_sizes --best_k=8 --select_on=valid
     python -m nfnets_jax.report quantized --workdir=runs/binary --output=weights.npz
     python -m nfnets_jax.report gradient_confusion --workdir=runs/widths
+    python -m nfnets_jax.report norm_change --workdir=runs/shock
+    python -m nfnets_jax.report tipping_points
 
     signal_propagation    the three metrics of arXiv 2101.08692 for the config's network at
                           initialisation, block by block, beside the analytic prediction
@@ -19,6 +21,10 @@
     gradient_confusion    the cosines between gradients that `analysis.measures` found: of a sweep
                           a table of its networks, their training loss, the density of the cosines
                           and their minimum over depth or width; of a run the density at each step
+    norm_change, tipping_points    infinite populations: shares in time, rates of change, fixed
+                          points; with the --workdir of a sweep also its trajectories, its times
+                          of transit against the need for coordination or the conformity, and the
+                          lattices of one replica, as a picture and as a film
 
     --config=FILE.py[:VARIANT], --config.FIELD=VALUE    as for nfnets_jax.train
     --images=data|noise   what is fed to the network: the training set, or N(0, 1) noise, which
@@ -28,6 +34,7 @@
                           WORKDIR/report/index.html
                           of quantized weights: .npz; default: WORKDIR/quantized.npz
                           of gradient confusion: a folder; default: WORKDIR/gradient_confusion
+                          of norms: a folder; default: WORKDIR/norms, or without one norms
     --best_k=K            a learning rate of a sweep is scored by the mean of its best K seeds;
                           default: of all
     --select_on=test|valid|train_loss|METRIC    what it is scored by; test and valid stand for
@@ -55,7 +62,9 @@ def main(argv: list[str]) -> None:
     """Runs the program; the arguments are above."""
     reports = {"signal_propagation": _signal_propagation, "curves": _curves}
     writers = {"sweep": _sweep, "quantized": _quantized,
-               "gradient_confusion": _gradient_confusion}
+               "gradient_confusion": _gradient_confusion,
+               "norm_change": lambda: _norms("norm_change"),
+               "tipping_points": lambda: _norms("tipping_points")}
     if len(argv) != 2 or argv[1] not in [*reports, *writers]:
         command_line.fail(f"name one report: {', '.join([*reports, *writers])}; see --help")
     if argv[1] in writers:
@@ -196,6 +205,27 @@ def _gradient_confusion() -> None:
                               "measure checkpoints with nfnets_jax.analyze")
         pictures = [output / "cosines.png"]
         gradient_confusion.plot_cosines(cosines, pictures[0])
+    print("drew " + ", ".join(map(str, pictures)))
+
+
+def _norms(study: str) -> None:
+    from pathlib import Path
+
+    from nfnets_jax.reports import norm_sweep, norm_theory
+    from nfnets_jax.training import workdir
+
+    directory = workdir.expand(_WORKDIR.value) if _WORKDIR.value else None
+    output = (workdir.expand(_OUTPUT.value) if _OUTPUT.value
+              else (directory or Path()) / "norms")
+    pictures = [output / "mean_field.png"]
+    if directory is not None:
+        try:
+            pictures += norm_sweep.draw(study, directory, output)
+        except ValueError as error:
+            command_line.fail(f"--workdir={directory}: {error}")
+    draw = (norm_theory.plot_coordination if study == "norm_change"
+            else norm_theory.plot_conformity)
+    draw(pictures[0])
     print("drew " + ", ".join(map(str, pictures)))
 
 
