@@ -15,7 +15,7 @@ from experiments.citation_growth.results import classified, mean, pooled
 from experiments.claims import Claim, run_sweep
 from nfnets_jax import sweeps
 from nfnets_jax.citations import arrivals as arrivals_lib
-from nfnets_jax.citations import growth, theory
+from nfnets_jax.citations import growth, histories, theory
 from nfnets_jax.sweeps.table import Row
 
 WIDE = ("LBM, constant", "LBM, log")
@@ -114,7 +114,7 @@ def common_curve() -> Iterator[Claim]:
     run = jax.jit(lambda seed: growth.run(grown, jax.random.key(seed), growth.HYPER).targets)
     is_first = arrivals.years == 1
     # Later years only: in its own, the place of a paper matters.
-    found = np.mean([growth.citations_per_year(run(seed), arrivals)[is_first, 2:].mean(axis=0)
+    found = np.mean([histories.citations_per_year(run(seed), arrivals)[is_first, 2:].mean(axis=0)
                      for seed in range(40)], axis=0)
     expected = theory.expected_citations_per_year(
         arrivals.years, arrivals.num_references, growth.HYPER["attractiveness"],

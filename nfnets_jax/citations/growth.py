@@ -295,12 +295,3 @@ def run(growth: Growth, key: jax.Array, hyper: Mapping[str, Any]) -> Network:
     """All steps of a growth; traceable."""
     return jax.lax.fori_loop(0, growth.num_steps, lambda i, network: growth.step(
         network, hyper, i), growth.init(key, hyper))
-
-
-def citations_per_year(targets: jax.Array, arrivals: Arrivals) -> np.ndarray:
-    """How often each paper was cited in each year: int32 [N, years]; seeds cite in the year 0."""
-    num_papers, num_years = len(arrivals.years), int(arrivals.years[-1]) + 1
-    year = np.repeat(arrivals.years, arrivals.num_references).astype(np.int64)
-    targets = np.asarray(targets[:len(year)], np.int64)
-    return np.bincount(targets * num_years + year, minlength=num_papers * num_years).reshape(
-        num_papers, num_years).astype(np.int32)

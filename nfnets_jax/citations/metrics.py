@@ -60,7 +60,12 @@ def shares(categories: ArrayLike) -> Shares:
       categories: integers of any shape, of `trajectories.classify`; several runs are pooled.
     """
     categories = np.ravel(np.asarray(categories))
-    counts = np.bincount(categories[categories >= 0], minlength=len(CATEGORIES)).astype(np.float64)
+    return shares_of_counts(np.bincount(categories[categories >= 0], minlength=len(CATEGORIES)))
+
+
+def shares_of_counts(counts: ArrayLike) -> Shares:
+    """The same from the numbers of papers, [6] in the order of `CATEGORIES`."""
+    counts = np.asarray(counts, np.float64)
     merged = np.array([counts[list(group)].sum() for group in MERGED.values()])
     num_good, num_classified = counts.sum(), merged[:-1].sum()
     return Shares(int(num_good), int(num_classified), _divide(counts, num_good),

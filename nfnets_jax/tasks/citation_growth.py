@@ -10,7 +10,6 @@ text could not be read; the synthetic arrivals are ours. Papers of the seed netw
 repository and change the shares much, so that all shares are given with and without them.
 """
 
-import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -18,37 +17,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nfnets_jax.citations import arrivals as arrivals_lib
 from nfnets_jax.citations import growth as growth_lib
-from nfnets_jax.citations import metrics, reading, trajectories, weights
+from nfnets_jax.citations import histories, metrics, trajectories, weights
 from nfnets_jax.citations.arrivals import Arrivals
+from nfnets_jax.citations.histories import Histories
 from nfnets_jax.config import ConfigError, Fields, integer, number, text
 from nfnets_jax.reports import citations as report
-from nfnets_jax.tasks import simulations
+from nfnets_jax.tasks import citation_arrivals, simulations
 from nfnets_jax.tasks import task as task_lib
 from nfnets_jax.tasks.task import Experiment, Hyper, Measurement, Metrics, Task
 
-# Kind of arrivals -> its fields and their defaults.
-_SYNTHETIC = {"num_papers": None, "mean_references": 10.0, "seed": 0}
-_ARRIVALS: Mapping[str, Mapping[str, Any]] = {
-    **{kind: _SYNTHETIC for kind in arrivals_lib.KINDS},
-    "replay": {"path": None, "format": "csv", "dates": None, "last_seed_year": None,
-               "last_year": None},
-}
-FORMATS = ("csv", "snap")
-
 FIELDS: Fields = {
-    "arrivals": {
-        "kind": text("growing", tuple(_ARRIVALS)),
-        "num_papers": integer(None, 200, 2**28),
-        "mean_references": number(None, 1, 1000),
-        "seed": integer(None, 0),
-        "path": text(None),
-        "format": text(None, FORMATS),
-        "dates": text(None),  # of snap, the file of dates
-        "last_seed_year": integer(None, 1),
-        "last_year": integer(None, 1),
-    },
+    "arrivals": citation_arrivals.FIELDS,
     "model": text("ba", weights.MODELS),
     "sampler": text("exact", growth_lib.SAMPLERS),
     "papers_per_step": integer(1000, 1),
@@ -97,29 +77,7 @@ def check(config: dict[str, Any], device_count: int) -> dict[str, Any]:
       ConfigError: naming the field, its value and what is allowed.
     """
     del device_count
-    fields = config["arrivals"]
-    kind = fields["kind"]
-    defaults = _ARRIVALS[kind]
-    for field, value in fields.items():
-        if field != "kind" and field not in defaults and value is not None:
-            raise ConfigError(f"arrivals.{field}={value!r}: kind={kind} has the fields "
-                              f"{', '.join(defaults)}; unset it")
-    config["arrivals"] = fields = {
-        **fields, **{field: default if fields[field] is None else fields[field]
-                     for field, default in defaults.items()}}
-    if kind == "replay":
-        for field in ("path", "last_seed_year"):
-            if fields[field] is None:
-                raise ConfigError(f"arrivals.{field}=None: kind=replay needs it; set it, or use "
-                                  f"one of {', '.join(arrivals_lib.KINDS)}")
-        if fields["dates"] is not None and fields["format"] != "snap":
-            raise ConfigError(f"arrivals.dates={fields['dates']!r}: belongs to format=snap, not to "
-                              f"{fields['format']}; unset it")
-    try:
-        create_arrivals(fields)
-    except (ValueError, OSError) as error:
-        is_of_field = any(str(error).startswith(f"{field}=") for field in fields)
-        raise ConfigError(f"arrivals{'.' if is_of_field else ': '}{error}") from None
+    config["arrivals"] = citation_arrivals.check(config["arrivals"])
     try:
         create_growth(config)
     except ValueError as error:
@@ -127,30 +85,10 @@ def check(config: dict[str, Any], device_count: int) -> dict[str, Any]:
     return config
 
 
-def create_arrivals(fields: Mapping[str, Any]) -> Arrivals:
-    """The papers that the checked fields `arrivals` ask for; a file is read once.
-
-    Raises:
-      ValueError: if there is no such network.
-      OSError: if a file cannot be read.
-    """
-    return _create_arrivals(**fields)
-
-
-@functools.lru_cache(maxsize=4)
-def _create_arrivals(kind, num_papers, mean_references, seed, path, format, dates,
-                     last_seed_year, last_year):
-    if kind != "replay":
-        return arrivals_lib.synthetic(kind, num_papers=num_papers,
-                                      mean_references=mean_references, seed=seed)
-    citations, _ = reading.read_csv(path) if format == "csv" else reading.read_snap(path, dates)
-    return reading.replay(citations, last_seed_year=last_seed_year, last_year=last_year)[0]
-
-
 def create_growth(config: Mapping[str, Any]) -> growth_lib.Growth:
     """How the network of a checked config grows."""
     return growth_lib.create_growth(
-        create_arrivals(config["arrivals"]), config["model"],
+        citation_arrivals.create(config["arrivals"]).arrivals, config["model"],
         **{name: config[name] for name in ("sampler", "papers_per_step", "gamma", "skip",
                                            "fitness_law")})
 
@@ -218,12 +156,21 @@ def find(state: State, arrivals: Arrivals, papers_per_step: int,
     present = min(arrivals.num_seeds + int(state.step) * papers_per_step, len(arrivals.years))
     arrivals = arrivals._replace(years=arrivals.years[:present],
                                  num_references=arrivals.num_references[:present])
-    counts = growth_lib.citations_per_year(state.network.targets, arrivals)
+    counts = histories.citations_per_year(state.network.targets, arrivals)
+    return _classify(np.asarray(state.network.degrees)[:present], counts, arrivals.years,
+                     np.arange(present) < arrivals.num_seeds, classifier)
+
+
+def find_real(real: Histories, classifier: Mapping[str, Any]) -> Found:
+    """The same of the network that is replayed."""
+    return _classify(real.counts.sum(axis=1), *real, classifier)
+
+
+def _classify(in_degrees, counts, published, is_seed, classifier) -> Found:
     categories = np.asarray(trajectories.classify(
         counts, **classifier,
-        published=arrivals.years if classifier["origin"] == "publication" else None))
-    return Found(np.asarray(state.network.degrees)[:present], metrics.shares(categories),
-                 metrics.shares(categories[arrivals.num_seeds:]))
+        published=published if classifier["origin"] == "publication" else None))
+    return Found(in_degrees, metrics.shares(categories), metrics.shares(categories[~is_seed]))
 
 
 def metrics_of(found: Found) -> dict[str, float]:
@@ -250,7 +197,8 @@ def metrics_of(found: Found) -> dict[str, float]:
 def create(config: dict[str, Any], process_index: int = 0, process_count: int = 1) -> Experiment:
     """Builds the experiment of a checked config."""
     del process_index, process_count
-    arrivals, growth = create_arrivals(config["arrivals"]), create_growth(config)
+    papers, growth = citation_arrivals.create(config["arrivals"]), create_growth(config)
+    arrivals = papers.arrivals
     papers_per_step = config["papers_per_step"]
 
     def find_in(state):
@@ -262,26 +210,36 @@ def create(config: dict[str, Any], process_index: int = 0, process_count: int = 
         remarks = [f"{who}: {shares.remark()}" for who, shares in (
             ("all papers", found.shares), ("without seeds", found.without_seeds))
             if shares.remark()]
+        if papers.left_out:
+            remarks.append(f"{config['arrivals']['path']}: {papers.left_out}")
         return Measurement(metrics_of(found), "; ".join(remarks) or None)
+
+    def networks(state):
+        """The grown network and, where there is one, the real one that it replays."""
+        found = {config["model"]: find_in(state)}
+        if papers.real is not None:
+            found["real"] = find_real(papers.real, config["classifier"])
+        return found
 
     def degrees(state, path):
         if state.step == 0:
             return None
-        in_degrees = find_in(state).in_degrees
+        found = {f"{name}, {len(of.in_degrees)} papers": of.in_degrees
+                 for name, of in networks(state).items()}
+        name, in_degrees = next(iter(found.items()))
         mean = arrivals.num_references[arrivals.num_seeds:len(in_degrees)].mean()
-        report.plot_degrees(
-            {f"{config['model']}, {len(in_degrees)} papers": in_degrees}, path,
-            law=(mean, float(state.hyper["attractiveness"])) if config["model"] == "ba" else None)
+        report.plot_degrees(found, path, laws={
+            name: (mean, float(state.hyper["attractiveness"]))} if config["model"] == "ba" else {})
         return {"in_degrees": in_degrees}
 
     def categories(state, path):
         if state.step == 0:
             return None
-        found = find_in(state)
-        report.plot_categories(
-            {f"all papers ({found.shares.num_good})": found.shares.all_six,
-             f"without seeds ({found.without_seeds.num_good})": found.without_seeds.all_six}, path)
-        return {"shares": found.shares.all_six, "without_seeds": found.without_seeds.all_six}
+        shares = {name: of for network, found in networks(state).items() for name, of in (
+            (f"{network}, all papers ({found.shares.num_good})", found.shares),
+            (f"{network}, without seeds ({found.without_seeds.num_good})", found.without_seeds))}
+        report.plot_categories(shares, path)
+        return {name: of.all_six for name, of in shares.items()}
 
     return Experiment(
         task=create_task(growth, arrivals, papers_per_step),

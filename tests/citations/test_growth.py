@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nfnets_jax.citations import arrivals as arrivals_lib
-from nfnets_jax.citations import growth, metrics, theory
+from nfnets_jax.citations import growth, histories, metrics, theory
 
 SMALL = arrivals_lib.synthetic("growing", num_papers=300, mean_references=4, seed=1)
 TINY = arrivals_lib.constant(40, 3, num_seeds=5)
@@ -173,7 +173,7 @@ def test_degrees_are_those_of_igraph(path_of_fifty):
 
 def test_citations_per_year():
     network = growth.grow(SMALL, "ba")
-    table = growth.citations_per_year(network.targets, SMALL)
+    table = histories.citations_per_year(network.targets, SMALL)
     expected = np.zeros_like(table)
     sources = np.repeat(np.arange(300), SMALL.num_references)
     for source, target in zip(sources, np.asarray(network.targets), strict=False):

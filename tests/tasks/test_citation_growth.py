@@ -7,8 +7,8 @@ import pytest
 from nfnets_jax import config as config_lib
 from nfnets_jax import tasks
 from nfnets_jax.citations import growth as growth_lib
-from nfnets_jax.citations import metrics, trajectories
-from nfnets_jax.tasks import citation_growth
+from nfnets_jax.citations import histories, metrics, trajectories
+from nfnets_jax.tasks import citation_arrivals
 from nfnets_jax.training import loop, mesh, preemption
 from nfnets_jax.training.checkpoints import Checkpoints
 from nfnets_jax.training.population import map_population
@@ -35,7 +35,7 @@ def additive():
 def test_a_run_is_the_network_that_grows_at_once(additive):
     experiment, state, found = additive
     config = config_of(TASK, **TINY, model="additive")
-    arrivals = citation_growth.create_arrivals(config["arrivals"])
+    arrivals = citation_arrivals.create(config["arrivals"]).arrivals
     assert experiment.total_steps == -(-(400 - arrivals.num_seeds) // 60)
     grown = growth_lib.create_growth(arrivals, "additive", papers_per_step=1000)
     key, _ = jax.random.split(jax.random.key(0))
@@ -48,7 +48,7 @@ def test_a_run_is_the_network_that_grows_at_once(additive):
 
     measured = experiment.measure(state.task, {}, "problem", None)
     categories = np.asarray(trajectories.classify(
-        growth_lib.citations_per_year(network.targets, arrivals)))
+        histories.citations_per_year(network.targets, arrivals)))
     for ending, of in (("", categories), ("_without_seeds", categories[arrivals.num_seeds:])):
         good = of[of >= 0]
         assert measured.metrics[f"num_good{ending}"] == len(good) > 10
@@ -125,7 +125,7 @@ def test_a_reference_list_is_replayed(tmp_path):
     path.write_text("\n".join(lines) + "\n")
     config = config_of(TASK, arrivals={"kind": "replay", "path": str(path),
                                        "last_seed_year": 1990, "last_year": 1993})
-    arrivals = citation_growth.create_arrivals(config["arrivals"])
+    arrivals = citation_arrivals.create(config["arrivals"]).arrivals
     assert arrivals.num_references.tolist() == [0, 1, 2, 1, 3]
     assert arrivals.years.tolist() == [0, 0, 1, 2, 3]
     _, state, _ = run(config)
