@@ -6,6 +6,7 @@
     python -m nfnets_jax.report sweep --workdir=runs/batch_sizes --best_k=8 --select_on=valid
     python -m nfnets_jax.report quantized --workdir=runs/binary --output=weights.npz
     python -m nfnets_jax.report gradient_confusion --workdir=runs/widths
+    python -m nfnets_jax.report citation_growth --workdir=runs/grow
     python -m nfnets_jax.report norm_change --workdir=runs/shock
     python -m nfnets_jax.report tipping_points
 
@@ -22,9 +23,12 @@
                           a table of its networks, their training loss, the density of the cosines
                           and their minimum over depth or width; of a run the density at each step
     norm_change, tipping_points    infinite populations: shares in time, rates of change, fixed
-                          points; with the --workdir of a sweep also its trajectories, its times
+                          points; with the --workdir of a sweep or run also trajectories, times
                           of transit against the need for coordination or the conformity, and the
                           lattices of one replica, as a picture and as a film
+    citation_growth       of a run or a sweep the shapes of histories, as bars and as a table, the
+                          in-degrees with the law of Price's model, and all numbers as CSV; a real
+                          network that is replayed is there too, with the distances from it
 
     --config=FILE.py[:VARIANT], --config.FIELD=VALUE    as for nfnets_jax.train
     --images=data|noise   what is fed to the network: the training set, or N(0, 1) noise, which
@@ -34,6 +38,7 @@
                           WORKDIR/report/index.html
                           of quantized weights: .npz; default: WORKDIR/quantized.npz
                           of gradient confusion: a folder; default: WORKDIR/gradient_confusion
+                          of citation growth: a folder; default: WORKDIR/citation_growth
                           of norms: a folder; default: WORKDIR/norms, or without one norms
     --best_k=K            a learning rate of a sweep is scored by the mean of its best K seeds;
                           default: of all
@@ -63,6 +68,7 @@ def main(argv: list[str]) -> None:
     reports = {"signal_propagation": _signal_propagation, "curves": _curves}
     writers = {"sweep": _sweep, "quantized": _quantized,
                "gradient_confusion": _gradient_confusion,
+               "citation_growth": _citation_growth,
                "norm_change": lambda: _norms("norm_change"),
                "tipping_points": lambda: _norms("tipping_points")}
     if len(argv) != 2 or argv[1] not in [*reports, *writers]:
@@ -227,6 +233,24 @@ def _norms(study: str) -> None:
             else norm_theory.plot_conformity)
     draw(pictures[0])
     print("drew " + ", ".join(map(str, pictures)))
+
+
+def _citation_growth() -> None:
+    command_line.require(workdir=_WORKDIR.value)
+    from nfnets_jax.reports import citation_networks, sweep_tables
+    from nfnets_jax.training import compilation, workdir
+
+    compilation.enable_compilation_cache()
+    directory = workdir.expand(_WORKDIR.value)
+    output = workdir.expand(_OUTPUT.value) if _OUTPUT.value else directory / "citation_growth"
+    try:
+        networks = citation_networks.collect(directory)
+    except ValueError as error:
+        command_line.fail(f"--workdir={directory}: {error}")
+    print(sweep_tables.align(citation_networks.rows(networks)))
+    for remark in citation_networks.remarks(networks):
+        print(remark)
+    print("drew " + ", ".join(map(str, citation_networks.draw(networks, output))))
 
 
 if __name__ == "__main__":

@@ -2,15 +2,11 @@
 
 from pathlib import Path
 
-import jax
-
 from nfnets_jax import config as config_lib
-from nfnets_jax import tasks
 from nfnets_jax.analysis import bits
+from nfnets_jax.reports.last_state import last_state
 from nfnets_jax.tasks import classification, quantization
-from nfnets_jax.training import loop, mesh
 from nfnets_jax.training import workdir as workdir_lib
-from nfnets_jax.training.checkpoints import Checkpoints
 
 
 def export(workdir: Path, path: Path) -> str:
@@ -32,16 +28,7 @@ def export(workdir: Path, path: Path) -> str:
     if quantize is None:
         raise ValueError("its weights are not quantized; that is asked for with "
                          "quantization.method")
-    experiment = tasks.create(config)
-    grid = mesh.make_mesh(devices=jax.local_devices()[:1])
-    programs = loop.map_task(experiment.task, grid)
-    like = loop.abstract_state(programs, experiment, config["seed"], grid)
-    checkpoints = Checkpoints(workdir / "checkpoints", read_only=True)
-    if not checkpoints.steps():
-        raise ValueError("has no checkpoint yet")
-    step = checkpoints.steps()[-1]
-    state = jax.device_get(checkpoints.restore(step, like).state.task)
-    checkpoints.close()
+    step, state = last_state(workdir, config)
     mask = quantize.mask(state.params)
     layers = bits.measure_layers(
         state.params, classification.initial_params(config), mask, quantize.grid)
