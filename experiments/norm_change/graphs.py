@@ -5,10 +5,9 @@ moves; where all neighbours are far from each other there is no border, and at c
 Hubs make the normalisation by the largest degree so wide that ordinary agents hardly select. Our
 choice: the paper is not known to have other graphs than the grid. Teachers keep their payoffs.
 
-Expect: README.md has the times. A quarter of a minute on one CPU device.
+Expect: README.md has the times. Half a minute on two CPU cores.
 
-    python -m nfnets_jax.sweep --config=experiments/norm_change/graphs.py --workdir=runs/graphs \\
-        --cpu_devices=1
+    python -m nfnets_jax.sweep --config=experiments/norm_change/graphs.py --workdir=runs/graphs
     python -m nfnets_jax.report norm_change --workdir=runs/graphs
 """
 

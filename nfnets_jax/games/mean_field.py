@@ -156,6 +156,35 @@ def imitation_flow(advantage: float, mutation_rate: float) -> Polynomial:
     return (1 - mutation_rate / 2) * replicator_flow(Rates(advantage, 0.0)) + mutants
 
 
+def grid_flow(
+    a: float, b: float, c: float, selection_strength: float, mutation_rate: float, k: float = 0.0
+) -> Callable[[float], float]:
+    """One synchronous generation of a well-mixed population with the rules of the grid.
+
+    Payoffs are normalised by their extremes, models are as many as the grid's 4 neighbours, and
+    mutants take a uniformly random norm: after an accepted imitation, and always after conforming.
+
+    Args:
+      a, b, c: payoffs and need for coordination, as in `payoffs.coordination_matrix`.
+      selection_strength: s.
+      mutation_rate: mu.
+      k: probability of conforming to the majority of the models, ties keeping the norm.
+
+    Returns:
+      p, the share of B, to its change in a generation.
+    """
+    span = max(a, b) - (1 - c) * min(a, b)
+    conforming = Polynomial([0.0, 1.0]) + majority_flow(4)
+
+    def flow(p):
+        difference = (b * (1 - c * (1 - p)) - a * (1 - c * p)) / span
+        advantage = fermi_advantage(selection_strength, difference)
+        conformist = (1 - mutation_rate) * conforming(p) + mutation_rate / 2 - p
+        return (1 - k) * imitation_flow(advantage, mutation_rate)(p) + k * conformist
+
+    return flow
+
+
 def fixed_points(flow: Polynomial) -> list[FixedPoint]:
     """The zeros of a flow in [0, 1], ascending; a double one, within 1e-6, is given once.
 

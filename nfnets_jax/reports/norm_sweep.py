@@ -1,6 +1,7 @@
 """Figures of a sweep of populations that change their norms, against what they need or do.
 
-The lattices are of replica 0, which is made again: it is the same alone as among others.
+The lattices are of replica 0, which is made again: it is the same alone as among others. Dashed
+lines are a well-mixed population with the same rules (`games.mean_field.grid_flow`).
 """
 
 import os
@@ -15,49 +16,70 @@ from PIL import Image, ImageDraw
 
 from nfnets_jax import config as config_lib
 from nfnets_jax import tasks
+from nfnets_jax.games import mean_field
 from nfnets_jax.reports import figures
 from nfnets_jax.reports.norm_theory import shades
 from nfnets_jax.reports.norms import COLOURS
 from nfnets_jax.sweeps import table as table_lib
+from nfnets_jax.tasks import simulations
 from nfnets_jax.training import loop
+from nfnets_jax.training import workdir as workdir_lib
+from nfnets_jax.training.metrics import read_metrics
 
 # Study -> the tasks of it, and the field that its figures are drawn against.
 TASKS = {"norm_change": ("norm_change", "exploration_rates"), "tipping_points": ("tipping_points",)}
 AXES = {"norm_change": "need_for_coordination", "tipping_points": "conformity"}
 _GAP, _TITLE = 6, 14  # pixels of an animation between lattices and above them
 _MOST_FRAMES = 90
+_CURVE = "evaluations"  # of a run that is not part of a sweep
 
 
 def load(study: str, workdir: Path) -> table_lib.Table:
-    """The finished runs of a sweep.
+    """The finished runs of a sweep, or a run as a sweep of one.
 
     Raises:
       ValueError: if it is of another study, does not vary what the study is about, or none is done.
-      WorkdirError: if the folder holds no sweep.
+      WorkdirError: if the folder holds neither.
     """
-    table = table_lib.load(workdir)
+    is_sweep = (workdir / "sweep.json").exists()
+    table = table_lib.load(workdir) if is_sweep else _load_run(workdir)
     if table.base["task"] not in TASKS[study]:
         raise ValueError(f"task={table.base['task']!r}: must be {' or '.join(TASKS[study])}")
-    if AXES[study] not in table.varied:
-        raise ValueError(f"{AXES[study]} does not vary; use the figures/ of the run, or sweep it")
+    if is_sweep and AXES[study] not in table.varied:
+        raise ValueError(f"{AXES[study]} does not vary in this sweep")
+    if not is_sweep:
+        table.rows[0][AXES[study]] = table.base[AXES[study]]
     done = [row for row in table.rows if row["status"] == "done"]
     if not done:
         raise ValueError("no run has ended yet")
     return table._replace(rows=done)
 
 
+def _load_run(workdir: Path) -> table_lib.Table:
+    config = workdir_lib.read_config(workdir)
+    found = read_metrics(workdir / "metrics.jsonl")
+    curve = [{"step": row["step"], "test_share_of_better": row["share_of_better"]}
+             for row in found if row["kind"] == "train"]
+    last = next((row for row in reversed(found) if row["kind"] == simulations.SPLIT), {})
+    row = {f"test_{name}": value for name, value in last.items() if name not in ("step", "kind")}
+    return table_lib.Table([{**row, "status": "done" if last else "missing", _CURVE: curve}], (),
+                           config)
+
+
 def draw(study: str, workdir: Path, output: Path) -> list[Path]:
-    """Draws what there is to draw of a sweep; raises as `load`.
+    """Draws what there is to draw of a sweep, or of a run; raises as `load`.
 
     Returns:
-      The pictures: trajectories.png; inertia.png of a shock; rates.png of exploration rates;
-      lattice.png and lattice.gif of a torus.
+      The pictures: trajectories.png; of a sweep inertia.png of a shock, rates.png of exploration
+      rates; lattice.png and lattice.gif of a torus.
     """
     table, axis = load(study, workdir), AXES[study]
     is_shock = table.base["task"] != "exploration_rates"
     pictures = [output / "trajectories.png"]
     _plot_trajectories(table, axis, workdir, pictures[0])
-    if is_shock:
+    if axis not in table.varied:
+        pass  # the figures of the run have more than a point
+    elif is_shock:
         pictures.append(output / "inertia.png")
         _plot_inertia(table, axis, pictures[-1])
     else:
@@ -107,20 +129,50 @@ def _plot_trajectories(table, axis, workdir, path) -> None:
     panels = figure.subplots(1, len(lines), squeeze=False, sharey=True)[0]
     for axes, (label, rows) in zip(panels, lines.items(), strict=True):
         for row in rows:
-            curve = [point for point in table_lib.load_curve(workdir, row)
-                     if "test_share_of_better" in point]
+            curve = _curve(workdir, row)
             axes.plot([point["step"] for point in curve],
                       [point["test_share_of_better"] for point in curve],
                       color=colours[row[axis]], linewidth=1, label=f"{row[axis]:g}")
+            theory = _well_mixed(table, row)
+            if theory is not None:
+                shock = table.base["shock_generation"]
+                axes.plot(np.arange(shock, shock + len(theory)), theory, "--", linewidth=0.8,
+                          color=colours[row[axis]])
         if "shock_generation" in table.base:
             shock = table.base["shock_generation"]
             axes.axvline(shock, color="grey", linewidth=0.6, linestyle=":")
-            axes.set_xlim(max(0, shock - 30), None)
+            # Until the slowest has arrived.
+            last = max((point["step"] for row in rows for point in _curve(workdir, row)
+                        if point["test_share_of_better"] < 0.95), default=shock)
+            axes.set_xlim(max(0, shock - 30), min(shock + 1.2 * (last - shock) + 10,
+                                                  table.base["num_generations"]))
         axes.set(xlabel="generation", ylim=(-0.02, 1.02), title=label)
         axes.title.set_fontsize(9)
     panels[0].set_ylabel("share of the better norm, mean")
-    panels[-1].legend(title=axis.replace("_", " "), frameon=False, fontsize=7, title_fontsize=7)
+    panels[-1].legend(title=f"{axis.replace('_', ' ')}\n(dashed: well mixed)", frameon=False,
+                      fontsize=7, title_fontsize=7)
     figures.save(figure, path)
+
+
+def _curve(workdir, row) -> list[dict[str, Any]]:
+    return [point for point in row.get(_CURVE) or table_lib.load_curve(workdir, row)
+            if "test_share_of_better" in point]
+
+
+def _well_mixed(table, row) -> np.ndarray | None:
+    """Shares of the better norm from the shock on, without space; None where rules differ."""
+    config = next(_configs(table, [row]))
+    if config["task"] == "exploration_rates" or (
+            config.get("mutation"), config.get("comparison", "normalized"), config.get("rule")
+            ) not in (("in_imitation", "normalized", None), ("as_2017", "normalized", "m1")):
+        return None
+    a, b = sorted(config["payoffs"].values())
+    flow = mean_field.grid_flow(
+        a, b, config["need_for_coordination"], config["selection_strength"],
+        config["mutation_rate"], config.get("conformity", 0.0))
+    before = mean_field.iterate(flow, 0.5, config["shock_generation"])[-1]
+    return mean_field.iterate(
+        flow, 1 - before, config["num_generations"] - config["shock_generation"])
 
 
 def _plot_inertia(table, axis, path) -> None:
@@ -135,6 +187,13 @@ def _plot_inertia(table, axis, path) -> None:
                            markersize=3, capsize=2, label=f"{name} {label}")
         fraction.plot(x, [row["test_fraction_switched"] for row in rows], "o-", color=f"C{i}",
                       markersize=3, label=label or None)
+    rows = next(iter(_lines(table, axis).values()))
+    theory = {row[axis]: _well_mixed(table, row) for row in rows}
+    theory = {x: int(np.argmax(shares >= 0.5)) for x, shares in theory.items()
+              if shares is not None and np.any(shares >= 0.5)}
+    if theory:
+        times.plot(theory.keys(), theory.values(), "x", color="black", markersize=5,
+                   label="t50, well mixed; none: never")
     name = axis.replace("_", " ")
     times.set(xlabel=name, ylabel="generations after the shock", yscale="log")
     fraction.set(xlabel=name, ylabel="fraction of replicas that switched", ylim=(-0.03, 1.03))

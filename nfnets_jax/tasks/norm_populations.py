@@ -38,12 +38,12 @@ class History(NamedTuple):
     Attributes:
       shares: float32 [generations + 1, R], of the better norm after each generation; row 0 is
         before the first, and rows of generations to come are 0.
-      snapshots: int8 [S, N], replica 0 at the generations of `snapshot_times`; S is 0 unless the
-        graph is a torus.
+      snapshots: int8 [S, N], replica 0 at the generations of `snapshot_times`; () unless the graph
+        is a torus.
     """
 
     shares: jax.Array
-    snapshots: jax.Array
+    snapshots: jax.Array | tuple[()]
 
 
 class ShockState(NamedTuple):
@@ -98,9 +98,11 @@ def start_history(strategies: jax.Array, b_is_better: jax.Array, num_generations
     """The history before the first generation; arguments as in `add_to_history`."""
     replicas, nodes = strategies.shape
     shares = jnp.zeros((num_generations + 1, replicas), jnp.float32)
+    shares = shares.at[0].set(better_shares(strategies, b_is_better))
+    if not num_snapshots:
+        return History(shares, ())
     snapshots = jnp.zeros((num_snapshots, nodes), jnp.int8)
-    return History(shares.at[0].set(better_shares(strategies, b_is_better)),
-                   snapshots.at[:1].set(strategies[0]))
+    return History(shares, snapshots.at[0].set(strategies[0]))
 
 
 def add_to_history(history: History, generation: jax.Array, strategies: jax.Array,

@@ -1,5 +1,7 @@
 """The studies of norm change and of tipping points: sweeps, claims, and lattices made again."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -75,3 +77,19 @@ def test_replica_0_is_made_again_alone():
         config_of("norm_change", **changes), norm_populations.snapshot_times(5, 12))
     np.testing.assert_array_equal(pictures.reshape(len(pictures), -1),
                                   state.history.snapshots[0])
+
+
+def test_a_run_is_reported_as_a_sweep_of_one(tmp_path):
+    config = config_of("norm_change", graph={"height": 5, "width": 5}, num_generations=20,
+                       shock_generation=8, num_replicas=2)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    rows = [{"step": step, "kind": "train", "share_of_better": step / 20} for step in (4, 12, 20)]
+    rows.append({"step": 20, "kind": "problem", "t50": 3.0, "fraction_switched": 1.0})
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    table = norm_sweep.load("norm_change", tmp_path)
+    assert (table.rows[0]["need_for_coordination"], table.rows[0]["test_t50"]) == (0.5, 3.0)
+    drawn = norm_sweep.draw("norm_change", tmp_path, tmp_path / "norms")
+    assert [file.name for file in drawn] == ["trajectories.png", "lattice.png", "lattice.gif"]
+    assert all(file.stat().st_size > 1000 for file in drawn)
+    with pytest.raises(ValueError, match="task='norm_change': must be tipping_points"):
+        norm_sweep.load("tipping_points", tmp_path)

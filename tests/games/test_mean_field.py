@@ -324,3 +324,16 @@ def test_the_dissent_of_synchronous_imitation():
 def test_what_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_the_grid_s_rules_without_space():
+    flow = mean_field.grid_flow(0.4, 0.6, 0.0, 5.0, 0.05)
+    shares = mean_field.iterate(flow, 0.5, 200)
+    assert 1 - shares[-1] == pytest.approx(0.012826, abs=1e-6)
+    # Of one generation of agents who meet 4 models: E3 of the reconstruction.
+    for k, tip in ((0.5, 0.134200), (0.6, 0.297929), (0.8, 0.428912)):
+        flow = mean_field.grid_flow(0.4, 0.6, 0.0, 5.0, 0.0, k)
+        assert flow(tip - 2e-6) < 0 < flow(tip + 2e-6)
+    # With c the tipping point is the replicator's, whatever s: it is where payoffs are equal.
+    flow = mean_field.grid_flow(0.4, 0.6, 0.5, 3.0, 0.0)
+    assert flow(0.2 - 1e-6) < 0 < flow(0.2 + 1e-6)

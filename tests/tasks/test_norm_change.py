@@ -124,6 +124,13 @@ def test_members_of_a_population_are_the_same_on_any_number_of_devices():
     jax.tree.map(np.testing.assert_array_equal, states[0], states[2])
 
 
+def test_only_a_torus_has_snapshots():
+    # An array without elements would not stay sharded in a population on several devices.
+    experiment = tasks.create(config_of("norm_change", graph={"name": "ring", "num_nodes": 30}))
+    state = jax.eval_shape(experiment.task.init, jax.random.key(0), experiment.hyper)
+    assert state.history.snapshots == ()
+
+
 @pytest.mark.parametrize("changes, message", [
     ({"need_for_coordination": 1.5}, "need_for_coordination=1.5: must be a number"),
     ({"graph": {"height": 2}}, "graph.height=2: on a torus"),
