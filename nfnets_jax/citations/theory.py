@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
+LARGEST_SAMPLE = 4000  # of papers whose laws are averaged
+
 
 def expected_citations_per_year(
     years: ArrayLike,
@@ -39,17 +41,10 @@ def expected_citations_per_year(
     Returns:
       float64 [N, last year + 1]; the citations that the seeds start with are in column 0.
     """
-    years, num_references = np.asarray(years), np.asarray(num_references, np.float64)
-    seed_in_degrees = np.asarray(seed_in_degrees, np.float64)
+    years, seed_in_degrees = np.asarray(years), np.asarray(seed_in_degrees, np.float64)
     num_papers, num_seeds = len(years), len(seed_in_degrees)
     static = np.broadcast_to(np.asarray(static, np.float64), (num_papers,))
-    references = np.where(np.arange(num_papers) < num_seeds, 0.0, num_references)
-    # Row s: what paper s sees. Seeds see nothing.
-    weight = (np.cumsum(static) - static + seed_in_degrees.sum()
-              + np.cumsum(references) - references)
-    growth = np.zeros(num_papers + 1)
-    growth[1:] = np.cumsum(np.log1p(np.divide(references, weight, out=np.zeros(num_papers),
-                                              where=references > 0)))
+    growth = _log_growth(num_references, static, seed_in_degrees)
     start = static.copy()
     start[:num_seeds] += seed_in_degrees
     ends = np.searchsorted(years, np.arange(years[-1] + 1), side="right")
@@ -57,6 +52,54 @@ def expected_citations_per_year(
     factors = np.exp(growth[np.maximum(ends, born[:, None])] - growth[born][:, None])
     totals = start[:, None] * factors - static[:, None]
     return np.diff(totals, axis=1, prepend=0.0)
+
+
+def _log_growth(num_references, static, seed_in_degrees) -> np.ndarray:
+    """[N + 1]: the sum of log(1 + m_s / W_s) over the papers before each, and over all."""
+    num_papers = len(static)
+    references = np.where(np.arange(num_papers) < len(seed_in_degrees), 0.0, num_references)
+    # Row s: what paper s sees. Seeds see nothing.
+    weight = (np.cumsum(static) - static + seed_in_degrees.sum()
+              + np.cumsum(references) - references)
+    growth = np.zeros(num_papers + 1)
+    growth[1:] = np.cumsum(np.log1p(np.divide(references, weight, out=np.zeros(num_papers),
+                                              where=references > 0)))
+    return growth
+
+
+def expected_ccdf(in_degrees: ArrayLike, num_references: ArrayLike, a: float, *,
+                  seed_in_degrees: ArrayLike) -> np.ndarray:
+    """The expected share of papers with q citations or more in a network of Price's model.
+
+    Citations are a birth process with rates in proportion to q + a. After the time in which the
+    mean of q + a has grown by F = prod (1 + m_s / W_s), those that a paper has got are negative
+    binomial with the parameters q_0 + a and 1 / F. That is exact for small m_s (q + a) / W_s, and
+    has the exact mean always. With many papers the average over all of them is `price_ccdf`; with
+    a far below m, that takes far more papers than there are anywhere.
+
+    Args:
+      in_degrees: q.
+      num_references: int [N], those of the seeds are not looked at.
+      a: added to the in-degree.
+      seed_in_degrees: int [num_seeds], when the first arrival draws.
+    """
+    q = np.asarray(in_degrees, np.float64)
+    num_papers, num_seeds = len(num_references), len(seed_in_degrees)
+    seeds = np.asarray(seed_in_degrees, np.float64)
+    growth = _log_growth(num_references, np.full(num_papers, a), seeds)
+    # Of the papers that arrive some stand for their neighbours, too.
+    arrivals = np.arange(num_seeds, num_papers)
+    if len(arrivals) > LARGEST_SAMPLE:
+        middles = (np.arange(LARGEST_SAMPLE) + 0.5) * (len(arrivals) / LARGEST_SAMPLE)
+        arrivals = num_seeds + middles.astype(int)
+    born = np.concatenate([np.full(num_seeds, num_seeds), arrivals + 1])
+    start = np.concatenate([seeds, np.zeros(len(arrivals))])
+    share = np.concatenate([np.ones(num_seeds), np.full(
+        len(arrivals), (num_papers - num_seeds) / max(len(arrivals), 1))]) / num_papers
+    new = q[..., None] - start
+    with_more = special.betainc(np.maximum(new, 1.0), start + a,
+                                -np.expm1(growth[born] - growth[-1]))
+    return np.where(new <= 0, 1.0, with_more) @ share
 
 
 def price_law(in_degrees: ArrayLike, m: float, a: float) -> np.ndarray:

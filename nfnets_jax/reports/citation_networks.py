@@ -8,7 +8,7 @@ the same bits.
 import copy
 import csv
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from nfnets_jax import config as config_lib
 from nfnets_jax import tasks
-from nfnets_jax.citations import metrics, theory
+from nfnets_jax.citations import metrics
 from nfnets_jax.citations.trajectories import CATEGORIES
 from nfnets_jax.reports import citations, sweep_tables
 from nfnets_jax.reports.last_state import last_state
@@ -43,7 +43,7 @@ class Network(NamedTuple):
       counts: int [runs, 6], papers in each category.
       without_seeds: the same, of papers outside the seed network.
       in_degrees: int [N], of one run.
-      law: m and a of the stationary law of Price's model; None for other models.
+      law: `citation_growth.law_of`; None for models without.
       real: name of the network that is replayed; None for synthetic papers and for itself.
       left_out: what of the file is not in the network; None for synthetic papers.
     """
@@ -51,7 +51,7 @@ class Network(NamedTuple):
     counts: np.ndarray
     without_seeds: np.ndarray
     in_degrees: np.ndarray
-    law: tuple[float, float] | None = None
+    law: Callable[[np.ndarray], np.ndarray] | None = None
     real: str | None = None
     left_out: str | None = None
 
@@ -176,11 +176,13 @@ def draw(networks: Mapping[str, Network], directory: str | os.PathLike) -> list[
         {name: network.in_degrees for name, network in networks.items()}, pictures[1],
         laws={name: network.law for name, network in networks.items() if network.law})
     _write(pictures[0].with_suffix(".csv"), _category_rows(networks))
-    _write(pictures[1].with_suffix(".csv"), [
-        {"network": name, "citations": k, "share_with_as_many_or_more": share,
-         "limit": theory.price_ccdf(k, *network.law) if network.law else ""}
-        for name, network in networks.items()
-        for k, share in zip(*metrics.ccdf(network.in_degrees), strict=True)])
+    table = []
+    for name, network in networks.items():
+        values, shares = metrics.ccdf(network.in_degrees)
+        expected = network.law(values) if network.law else [""] * len(values)
+        table += [{"network": name, "citations": k, "share_with_as_many_or_more": share,
+                   "expected": law} for k, share, law in zip(values, shares, expected, strict=True)]
+    _write(pictures[1].with_suffix(".csv"), table)
     return pictures
 
 
@@ -209,10 +211,8 @@ def _write(path: Path, table: list[dict[str, Any]]) -> None:
 def _of_state(config: Mapping[str, Any], state: citation_growth.State) -> Network:
     arrivals = citation_arrivals.create(config["arrivals"]).arrivals
     found = citation_growth.find(state, arrivals, config["papers_per_step"], config["classifier"])
-    present = len(found.in_degrees)
-    mean = float(arrivals.num_references[arrivals.num_seeds:present].mean())
-    return _of_found(found)._replace(
-        law=(mean, config["attractiveness"]) if config["model"] == "ba" else None)
+    return _of_found(found)._replace(law=citation_growth.law_of(
+        config, arrivals, len(found.in_degrees)))
 
 
 def _of_found(found: citation_growth.Found) -> Network:

@@ -2,13 +2,13 @@
 
 import itertools
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from nfnets_jax.citations import metrics, theory
+from nfnets_jax.citations import metrics
 from nfnets_jax.citations.metrics import MERGED, Shares
 from nfnets_jax.citations.trajectories import CATEGORIES
 from nfnets_jax.reports import figures
@@ -17,15 +17,14 @@ REAL = "black"
 
 
 def plot_degrees(in_degrees: Mapping[str, np.ndarray], path: str | os.PathLike, *,
-                 laws: Mapping[str, tuple[float, float]]) -> None:
+                 laws: Mapping[str, Callable[[np.ndarray], np.ndarray]]) -> None:
     """Draws the share of papers with k citations or more against k, both logarithmic.
 
     Args:
       in_degrees: name -> int [N], of one network each; uncited papers are left of the picture. A
         name that starts with 'real' is drawn in black.
       path: of the picture; its suffix says the format.
-      laws: name -> m and a of the network's stationary law, where it has one (Price's model), drawn
-        as a line: the limit of many papers.
+      laws: name -> `k -> share`, the expected shares of that network, drawn as a line.
     """
     figure = Figure(figsize=(6.6 if len(in_degrees) > 4 else 4.6, 3.8), layout="constrained")
     axes = figure.subplots()
@@ -36,10 +35,9 @@ def plot_degrees(in_degrees: Mapping[str, np.ndarray], path: str | os.PathLike, 
         values, shares = metrics.ccdf(degrees)
         axes.plot(values[values > 0], shares[values > 0], ".", markersize=3, color=colors[name],
                   label=name)
-    k = np.geomspace(1, max(largest, 2), 200)
-    for name, (m, a) in laws.items():
-        axes.plot(k, theory.price_ccdf(k, m, a), color=colors[name], linewidth=0.9,
-                  label=f"limit (Price): m = {m:.3g}, a = {a:.3g}")
+    k = np.unique(np.geomspace(1, max(largest, 2), 100).round())
+    for name, law in laws.items():
+        axes.plot(k, law(k), color="0.2", linewidth=0.9, label=f"{name}: theory")
     axes.set(xscale="log", yscale="log", xlabel="citations k",
              ylabel="share of papers with k or more", ylim=(0.7 * lowest, 1.3))
     _add_legend(axes, len(in_degrees))
@@ -74,7 +72,7 @@ def plot_categories(shares: Mapping[str, Shares], path: str | os.PathLike, *,
                      yerr=None if errors is None else 100 * np.nan_to_num(errors),
                      error_kw={"linewidth": 0.6, "ecolor": "0.4"})
         axes.set_xticks(places, labels, fontsize=8)
-        axes.set(ylabel=ylabel)
+        axes.set(ylabel=ylabel, ylim=(0, None))
     _add_legend(panels[1], len(shares))
     figures.save(figure, path)
 

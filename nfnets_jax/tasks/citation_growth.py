@@ -10,7 +10,8 @@ text could not be read; the synthetic arrivals are ours. Papers of the seed netw
 repository and change the shares much, so that all shares are given with and without them.
 """
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -18,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nfnets_jax.citations import growth as growth_lib
-from nfnets_jax.citations import histories, metrics, trajectories, weights
+from nfnets_jax.citations import histories, metrics, theory, trajectories, weights
 from nfnets_jax.citations.arrivals import Arrivals
 from nfnets_jax.citations.histories import Histories
 from nfnets_jax.config import ConfigError, Fields, integer, number, text
@@ -173,6 +174,23 @@ def _classify(in_degrees, counts, published, is_seed, classifier) -> Found:
     return Found(in_degrees, metrics.shares(categories), metrics.shares(categories[~is_seed]))
 
 
+def law_of(config: Mapping[str, Any], arrivals: Arrivals, num_papers: int
+           ) -> Callable[[np.ndarray], np.ndarray] | None:
+    """`in_degrees -> share of papers with as many or more`, expected; None for fitness models.
+
+    Args:
+      config: checked.
+      arrivals: of all papers.
+      num_papers: those that have come.
+    """
+    if config["model"] != "ba":
+        return None
+    return functools.partial(
+        theory.expected_ccdf, num_references=arrivals.num_references[:num_papers],
+        a=config["attractiveness"],
+        seed_in_degrees=np.bincount(arrivals.seed_targets, minlength=arrivals.num_seeds))
+
+
 def metrics_of(found: Found) -> dict[str, float]:
     """The numbers of an evaluation; NaN where there is nothing to divide by.
 
@@ -227,9 +245,8 @@ def create(config: dict[str, Any], process_index: int = 0, process_count: int = 
         found = {f"{name}, {len(of.in_degrees)} papers": of.in_degrees
                  for name, of in networks(state).items()}
         name, in_degrees = next(iter(found.items()))
-        mean = arrivals.num_references[arrivals.num_seeds:len(in_degrees)].mean()
-        report.plot_degrees(found, path, laws={
-            name: (mean, float(state.hyper["attractiveness"]))} if config["model"] == "ba" else {})
+        law = law_of(config, arrivals, len(in_degrees))
+        report.plot_degrees(found, path, laws={name: law} if law else {})
         return {"in_degrees": in_degrees}
 
     def categories(state, path):

@@ -82,6 +82,31 @@ def test_price_law(m, a, values):
     assert -slope == pytest.approx(theory.tail_exponent(m, a), abs=2e-3)
 
 
+def test_in_degrees_of_few_papers_obey_the_master_equation():
+    # One reference each, so that the expected numbers of papers with q citations obey
+    # n'_q = n_q (1 - (q + a) / W) + n_{q-1} (q - 1 + a) / W exactly.
+    a, seeds, num_papers = 1.5, np.array([4, 0, 2]), 1000
+    q = np.arange(200)
+    numbers = np.bincount(seeds, minlength=200).astype(float)
+    for papers in range(len(seeds), num_papers):
+        rate = (q + a) / (a * papers + seeds.sum() + papers - len(seeds))
+        numbers = numbers * (1 - rate) + np.concatenate([[0], (numbers * rate)[:-1]])
+        numbers[0] += 1
+    expected = np.cumsum(numbers[::-1])[::-1] / num_papers
+    found = theory.expected_ccdf(q, np.ones(num_papers), a, seed_in_degrees=seeds)
+    np.testing.assert_allclose(found[:20], expected[:20], rtol=0.01)
+    mean = theory.expected_citations_per_year(
+        np.zeros(num_papers, int), np.ones(num_papers), a, seed_in_degrees=seeds).mean()
+    assert found[1:].sum() == pytest.approx(mean, rel=1e-6)
+
+
+def test_in_degrees_of_many_papers_are_those_of_the_limit():
+    q = np.array([0, 1, 2, 5, 20, 100])
+    np.testing.assert_allclose(
+        theory.expected_ccdf(q, np.full(200_000, 10), 10.0, seed_in_degrees=[0]),
+        theory.price_ccdf(q, 10, 10.0), rtol=1e-3)
+
+
 def test_growth_exponent_is_that_of_the_product():
     m, a, num_papers = 4, 3.0, 100_000
     years = np.searchsorted([1000, 10_000], np.arange(num_papers), "right")

@@ -128,9 +128,12 @@ def test_a_reference_list_is_replayed(tmp_path):
     arrivals = citation_arrivals.create(config["arrivals"]).arrivals
     assert arrivals.num_references.tolist() == [0, 1, 2, 1, 3]
     assert arrivals.years.tolist() == [0, 0, 1, 2, 3]
-    _, state, _ = run(config)
+    experiment, state, _ = run(config)
     degrees = state.task.network.degrees
     assert degrees.sum() == 7 and degrees[4] == 0 and degrees[0] >= 2
+
+    assert experiment.measure(state.task, {}, "problem", None).remark.endswith(
+        "references.csv: 9 lines; set aside: nothing; not in the network: nothing")
 
 
 @pytest.mark.parametrize("changes, message", [
