@@ -9,7 +9,7 @@ from nfnets_jax.citations.metrics import MERGED
 from nfnets_jax.citations.trajectories import CATEGORIES
 from nfnets_jax.sweeps.table import Row, Table
 
-FIELDS = ("model", "gamma", "skip", "sd", "sampler", "papers_per_step")
+FIELDS = ("model", "gamma", "skip", "sd", "fitness_exponent", "sampler", "papers_per_step")
 NICKNAMES = tuple(name.replace(" ", "_") for name in MERGED)[:-1]
 HEADER = ("", "n_good", "largest in-degree", "top 1%", *CATEGORIES)
 

@@ -8,7 +8,7 @@ the same bits.
 import copy
 import csv
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -95,7 +95,7 @@ def _of_sweep(table: table_lib.Table) -> dict[str, tuple[dict, Network]]:
     networks = {}
     for name, rows in groups.items():
         config = _config_of(table, rows[0])
-        grown = _of_state(config, grow_again(config))
+        grown = _of_state(config, *grow_again(config, [config["seed"]]))
         networks[name] = config, grown._replace(
             counts=np.array([_counts_of(row, "") for row in rows]),
             without_seeds=np.array([_counts_of(row, "_without_seeds") for row in rows]))
@@ -111,18 +111,21 @@ def name_of(table: table_lib.Table, row: Mapping[str, Any]) -> str:
                                f"{sweep_tables.format_value(row[path])}" for path in fields)])
 
 
-def grow_again(config: Mapping[str, Any]) -> citation_growth.State:
-    """The end of the run of a checked config, without its folder."""
+def grow_again(config: Mapping[str, Any], seeds: Iterable[int]
+               ) -> Iterator[citation_growth.State]:
+    """The ends of the runs of a checked config with these seeds, without their folders."""
     experiment = tasks.create(dict(config))
     functions = loop.run_functions(experiment.task)
 
+    @jax.jit
     def run(seed, hyper):
         return jax.lax.fori_loop(0, experiment.total_steps,
                                  lambda _, state: functions.step(state, ())[0],
                                  functions.init(seed, hyper)).task
 
-    return jax.device_get(jax.jit(run)(np.uint32(config["seed"]), {
-        name: np.float32(value) for name, value in experiment.hyper.items()}))
+    hyper = {name: np.float32(value) for name, value in experiment.hyper.items()}
+    for seed in seeds:
+        yield jax.device_get(run(np.uint32(seed), hyper))
 
 
 def rows(networks: Mapping[str, Network]) -> sweep_tables.Rows:

@@ -13,7 +13,7 @@ from nfnets_jax.citations.metrics import MERGED, Shares
 from nfnets_jax.citations.trajectories import CATEGORIES
 from nfnets_jax.reports import figures
 
-REAL = "black"
+REAL = ("black", "0.6")
 
 
 def plot_degrees(in_degrees: Mapping[str, np.ndarray], path: str | os.PathLike, *,
@@ -22,7 +22,7 @@ def plot_degrees(in_degrees: Mapping[str, np.ndarray], path: str | os.PathLike, 
 
     Args:
       in_degrees: name -> int [N], of one network each; uncited papers are left of the picture. A
-        name that starts with 'real' is drawn in black.
+        name that starts with 'real' is drawn in black or grey.
       path: of the picture; its suffix says the format.
       laws: name -> `k -> share`, the expected shares of that network, drawn as a line.
     """
@@ -37,7 +37,7 @@ def plot_degrees(in_degrees: Mapping[str, np.ndarray], path: str | os.PathLike, 
                   label=name)
     k = np.unique(np.geomspace(1, max(largest, 2), 100).round())
     for name, law in laws.items():
-        axes.plot(k, law(k), color="0.2", linewidth=0.9, label=f"{name}: theory")
+        axes.plot(k, law(k), color="0.2", linewidth=0.9, label=f"{name}: theory (with replacement)")
     axes.set(xscale="log", yscale="log", xlabel="citations k",
              ylabel="share of papers with k or more", ylim=(0.7 * lowest, 1.3))
     _add_legend(axes, len(in_degrees))
@@ -52,7 +52,7 @@ def plot_categories(shares: Mapping[str, Shares], path: str | os.PathLike, *,
     the four nicknames of those that are not Oth. There are no bars where shares are NaN.
 
     Args:
-      shares: name -> of one network each. A name that starts with 'real' is drawn in black.
+      shares: name -> of one network each. A name that starts with 'real' is drawn in black or grey.
       path: of the picture; its suffix says the format.
       deviations: name -> [6], standard deviations of the six; drawn where they are finite.
     """
@@ -78,8 +78,9 @@ def plot_categories(shares: Mapping[str, Shares], path: str | os.PathLike, *,
 
 
 def _colors(names: Mapping[str, object]) -> dict[str, object]:
-    cycle = itertools.cycle(colormaps["tab20" if len(names) > 10 else "tab10"].colors)
-    return {name: REAL if name.startswith("real") else next(cycle) for name in names}
+    models = itertools.cycle(colormaps["tab20" if len(names) > 10 else "tab10"].colors)
+    real = itertools.cycle(REAL)
+    return {name: next(real if name.startswith("real") else models) for name in names}
 
 
 def _add_legend(axes, count: int) -> None:

@@ -2,16 +2,18 @@
 
 import importlib
 
+import numpy as np
 import pytest
 
-from experiments.citation_growth import claims, growing, large, results
+from experiments.citation_growth import claims, classifier, growing, large, results
 from nfnets_jax import config as config_lib
 from nfnets_jax.sweeps.plan import make_plan
 from nfnets_jax.sweeps.table import Table
 
 
 @pytest.mark.parametrize("file, runs, programs", [
-    ("growing", 40, 9), ("flat", 20, 5), ("blocks", 40, 5), ("replacement", 16, 2)])
+    ("growing", 40, 9), ("flat", 20, 5), ("blocks", 40, 5), ("replacement", 16, 2),
+    ("exponents", 24, 2)])
 def test_sweeps(file, runs, programs):
     module = importlib.import_module(f"experiments.citation_growth.{file}")
     plan = make_plan(module.get_config(), module.get_sweep())
@@ -62,3 +64,22 @@ def test_claims_are_missed_where_models_are_exchanged():
     # Where all models are alike and make early risers, only what is asked of LBM-G holds.
     assert [claim.holds for claim in found] == [False, True] + [False] * 4 + [False]
     assert [claim.holds for claim in claims.hubs(grown)] == [False] * 3
+
+
+def test_one_network_is_classified_several_times():
+    found = list(classifier.entries(num_seeds=2, num_papers=2000))
+    assert [(entry.threshold, entry.window) for entry in found] == 2 * list(classifier.SETTINGS)
+    for entry in found:
+        np.testing.assert_allclose(entry.shares.sum(axis=1), 100)
+    ba = {(entry.threshold, entry.window): entry for entry in found if entry.name == "BA"}
+    # Which papers are Oth is no matter of peaks; more papers have several that are lower.
+    assert len({entry.mean("Oth") for entry in ba.values()}) == 1
+    assert ba[0.5, 5].mean("PeakMul") > ba[0.9, 5].mean("PeakMul")
+    # A window moves peaks from PeakLate and MonIncr to PeakInit, and nothing else.
+    narrow, wide = ba[0.75, 3], ba[0.75, 10]
+    assert wide.mean("PeakInit") >= narrow.mean("PeakInit")
+    assert [wide.mean(name) for name in ("PeakMul", "MonDec")] == [
+        narrow.mean(name) for name in ("PeakMul", "MonDec")]
+    holds = [claim.holds for claim in claims.thresholds_and_windows(
+        [entry._replace(shares=entry.shares[:, ::-1]) for entry in found])]
+    assert not any(holds[:4])

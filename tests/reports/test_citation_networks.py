@@ -90,7 +90,7 @@ def test_runs_of_a_sweep_are_pooled_and_the_first_seed_grows_again(tmp_path):
     assert network.law is None
     config = config_of(TASK, papers_per_step=50, model="lbm", gamma="sqrt", arrivals={
         "num_papers": 300, "mean_references": 4.0})
-    again = citation_networks.grow_again(config)
+    again, = citation_networks.grow_again(config, [0])
     np.testing.assert_array_equal(network.in_degrees, again.network.degrees)
     assert again.network.degrees.sum() == citation_arrivals.create(
         config["arrivals"]).arrivals.num_references.sum()
