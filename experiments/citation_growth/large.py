@@ -2,7 +2,8 @@
 
 Reproduces: the size of its networks of computer science (more than 1.5 million papers, in the
     abstract of CACM 2015); the arrivals are those of `growing.py`, scaled.
-Variants: ba, exact, a quarter of a minute; with_replacement, BA, seconds. Fitness and distance cost
+Variants: ba, exact, a quarter of a minute; with_replacement, BA, seconds, and 1.1 GiB of memory at
+    the most, with classification and figures (measured, two CPU cores). Fitness and distance cost
     as the 1.5th power of the number of papers and more: not measured at this size.
 Expect: no result; for memory and time.
 
