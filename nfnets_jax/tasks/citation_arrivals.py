@@ -94,11 +94,14 @@ def _create(kind, num_papers, mean_references, seed, path, format, dates, last_s
                                              mean_references=mean_references, seed=seed))
     citations, report = (
         reading.read_csv(path) if format == "csv" else reading.read_snap(path, dates))
-    arrivals, papers, skipped = reading.replay(
-        citations, last_seed_year=last_seed_year, last_year=last_year)
+    read = f"{report.num_lines} lines; set aside: {_list(report.set_aside)}"
+    try:
+        arrivals, papers, skipped = reading.replay(
+            citations, last_seed_year=last_seed_year, last_year=last_year)
+    except ValueError as error:
+        raise ValueError(f"{error} ({read})") from None
     return Papers(arrivals, histories.of_replay(citations, papers, arrivals, last_seed_year),
-                  f"{report.num_lines} lines; set aside: {_list(report.set_aside)}; "
-                  f"not in the network: {_list(skipped)}")
+                  f"{read}; not in the network: {_list(skipped)}")
 
 
 def _list(counts: Mapping[str, int]) -> str:
